@@ -1,0 +1,63 @@
+"""A model id and a quantization in, verified GGUF files on disk out.
+
+    import modelfetch
+
+    model = modelfetch.fetch("unsloth/Qwen3-4B-GGUF", "Q4_K_M")
+    model.path      # the first GGUF: what llama.cpp is given
+
+Inside a server use `Engine`. Importing this package is cheap: the HTTP client and huggingface_hub
+are imported at first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modelfetch import errors
+from modelfetch._version import __version__
+from modelfetch.errors import *  # noqa: F403
+from modelfetch.status import FileStatus, JobState, JobStatus
+from modelfetch.types import FileRole, LocalFile, LocalModel, Plan, PlannedFile
+
+if TYPE_CHECKING:
+    from modelfetch.blocking import fetch as fetch
+    from modelfetch.config import Config as Config
+    from modelfetch.engine import Engine as Engine
+    from modelfetch.jobs import Job as Job
+
+__all__ = [
+    "__version__",
+    "fetch",
+    "Engine",
+    "Job",
+    "Config",
+    "Plan",
+    "PlannedFile",
+    "FileRole",
+    "LocalModel",
+    "LocalFile",
+    "JobState",
+    "JobStatus",
+    "FileStatus",
+    *errors.__all__,
+]
+
+_LAZY = {
+    "fetch": "modelfetch.blocking",
+    "Engine": "modelfetch.engine",
+    "Job": "modelfetch.jobs",
+    "Config": "modelfetch.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

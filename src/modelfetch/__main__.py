@@ -1,0 +1,25 @@
+"""The `modelfetch` command; needs the `cli` extra."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+
+def main() -> None:
+    """Run the command line, or say what it lacks."""
+    try:
+        from modelfetch.cli import run
+    except ModuleNotFoundError as error:
+        if error.name not in ("click", "rich"):
+            raise
+        sys.exit(
+            f"The command line needs {error.name}, which is not installed.\n"
+            "Install it with: pip install 'modelfetch[cli]'"
+        )
+    run()
+
+
+if __name__ == "__main__":
+    main()

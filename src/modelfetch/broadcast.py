@@ -1,0 +1,67 @@
+"""Statuses to many readers, none of whom can slow the transfer down.
+
+Each reader has a list of what it has not taken. Progress merges into the newest status of the same
+job and state, so the list is as long as the number of *changes* the reader missed, whatever it
+sleeps.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from modelfetch.status import JobStatus
+
+__all__ = ["Broadcast"]
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.pending: list[JobStatus] = []
+        self.wake = asyncio.Event()
+
+    def offer(self, status: JobStatus) -> None:
+        for index in range(len(self.pending) - 1, -1, -1):
+            other = self.pending[index]
+            if other.job_id == status.job_id:
+                if other.state is status.state:
+                    self.pending[index] = status
+                    return
+                break
+        self.pending.append(status)
+        self.wake.set()
+
+
+class Broadcast:
+    """A channel of statuses; see `status` for the contract."""
+
+    def __init__(self) -> None:
+        self._readers: set[_Reader] = set()
+        self._is_closed = False
+
+    def publish(self, status: JobStatus) -> None:
+        """Give `status` to every reader; never waits."""
+        for reader in self._readers:
+            reader.offer(status)
+
+    def close(self) -> None:
+        """End every reader once it has taken what is there."""
+        self._is_closed = True
+        for reader in self._readers:
+            reader.wake.set()
+
+    async def read(self, *first: JobStatus) -> AsyncGenerator[JobStatus, None]:
+        """Yield `first`, then statuses from now on, until the channel is closed."""
+        reader = _Reader()
+        reader.pending.extend(first)
+        self._readers.add(reader)
+        try:
+            while True:
+                while reader.pending:
+                    yield reader.pending.pop(0)
+                if self._is_closed:
+                    return
+                reader.wake.clear()
+                await reader.wake.wait()
+        finally:
+            self._readers.discard(reader)

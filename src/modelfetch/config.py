@@ -1,0 +1,153 @@
+"""Every setting, its default, and why; the environment is read once, when a `Config` is made.
+
+For each field: an explicit argument wins, then `MODELFETCH_<FIELD>`, then the Hub's own variable
+(`HF_ENDPOINT`, `HF_HUB_OFFLINE`), then the default. The token is looked up by huggingface_hub
+(`HF_TOKEN`, `HF_TOKEN_PATH`, `hf auth login`) when it is needed; proxies and certificates come from
+`HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import platformdirs
+
+from modelfetch.core.retry import RetryPolicy
+from modelfetch.errors import InvalidConfiguration
+
+__all__ = ["Config", "parse_rate"]
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+MAX_CONNECTIONS = 128
+_TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
+_RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
+_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_T = TypeVar("_T")
+
+
+def parse_rate(text: str) -> float:
+    """Return the bytes per second that `20M`, `500k`, `1.5G` or `1000000` mean (decimal units).
+
+    Raises:
+        ValueError: It is none of those, or zero.
+    """
+    match = _RATE.fullmatch(text.strip())
+    if match is None or float(match[1]) == 0:
+        raise ValueError(f"{text!r} is not a rate; try 20M for 20 million bytes per second")
+    return float(match[1]) * _UNITS[match[2].lower()]
+
+
+def _from_env(field_name: str, convert: Callable[[str], _T], default: _T, *others: str) -> _T:
+    for name in (f"MODELFETCH_{field_name}", *others):
+        text = os.environ.get(name, "").strip()
+        if text:
+            try:
+                return convert(text)
+            except ValueError as error:
+                raise InvalidConfiguration(f"{name} cannot be used: {error}.") from None
+    return default
+
+
+def _boolean(text: str) -> bool:
+    return text.upper() in _TRUE
+
+
+def _cache_dir() -> Path:
+    return _from_env("CACHE_DIR", Path, platformdirs.user_cache_path("modelfetch"))
+
+
+def _endpoint() -> str:
+    return _from_env("ENDPOINT", str, DEFAULT_ENDPOINT, "HF_ENDPOINT")
+
+
+def _rate() -> float | None:
+    return _from_env("LIMIT_RATE", parse_rate, 0.0) or None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """How an `Engine` works. Every field has a default: `Config()` is complete.
+
+    Attributes:
+        cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
+            cache (`~/.cache/huggingface/hub`) to share that.
+        endpoint: URL of the Hub or a mirror of it.
+        token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
+        offline: Never contact the Hub; only complete cached models are returned.
+        connections: Connections of the engine at once, over all jobs and files.
+        max_bytes_per_second: Bound on the engine's speed; `None` for no bound.
+        include_mmproj: Whether a multimodal model comes with its projector.
+        durable: Whether data is flushed to the disk while it arrives and before it is published.
+            Without it a power cut may cost the whole partial; wrong bytes are still never
+            published.
+        flush_seconds: Longest time for which arrived bytes may be lost in a power cut.
+        flush_bytes: Most arrived bytes that may be lost in a power cut.
+        connect_timeout: Seconds to reach a host.
+        read_timeout: Seconds without any byte after which a connection is replaced.
+        hub_timeout: Seconds that the Hub has for an answer about metadata.
+        retry: Patience with a file that does not come.
+        user_agent: Put before modelfetch's own, so that servers are recognised.
+    """
+
+    cache_dir: Path = field(default_factory=_cache_dir)
+    endpoint: str = field(default_factory=_endpoint)
+    token: str | bool | None = field(default=None, repr=False)
+    offline: bool = field(
+        default_factory=lambda: _from_env(
+            "OFFLINE", _boolean, False, "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"
+        )
+    )
+    connections: int = field(default_factory=lambda: _from_env("CONNECTIONS", int, 8))
+    max_bytes_per_second: float | None = field(default_factory=_rate)
+    include_mmproj: bool = True
+    durable: bool = True
+    flush_seconds: float = 1.0
+    flush_bytes: int = 128 << 20
+    connect_timeout: float = 30.0
+    read_timeout: float = 30.0
+    hub_timeout: float = 30.0
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    user_agent: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser().absolute())
+        object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
+        if not 1 <= self.connections <= MAX_CONNECTIONS:
+            raise InvalidConfiguration(
+                f"connections is {self.connections}; it must be from 1 to {MAX_CONNECTIONS}."
+            )
+        if self.max_bytes_per_second is not None and self.max_bytes_per_second <= 0:
+            raise InvalidConfiguration("max_bytes_per_second must be above zero, or None.")
+        if isinstance(self.token, str) and not _is_token(self.token):
+            raise InvalidConfiguration(
+                "The token has characters that no token has.",
+                hint="Give the token alone, without quotes, spaces or line ends.",
+            )
+
+
+def _is_token(text: str) -> bool:
+    return bool(text) and text.isascii() and text.isprintable() and " " not in text
+
+
+def _checked_endpoint(endpoint: str) -> str:
+    hint = f"Give a URL such as {DEFAULT_ENDPOINT}."
+    text = endpoint.strip().rstrip("/")
+    try:
+        parts = urlsplit(text)
+        port_is_sound = parts.port is None or parts.port > 0
+    except ValueError:
+        raise InvalidConfiguration("The endpoint is not a URL.", hint=hint) from None
+    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sound:
+        raise InvalidConfiguration("The endpoint is not an http(s) URL.", hint=hint)
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise InvalidConfiguration(
+            "The endpoint has a user, a query or a fragment.",
+            hint="Use the token setting for access, and a plain URL for the endpoint.",
+        )
+    return text

@@ -1,0 +1,1 @@
+"""Decisions: pure, synchronous, total. No asyncio, no files, no clock, no randomness."""

@@ -1,0 +1,59 @@
+"""Where a URL leads: origins, redirects, and who may see the token.
+
+The rules are those of the Hub's clients (its redirects mix relative and absolute ones), with one
+addition: a redirect never leads from https down to http.
+
+A signed URL is a string of bytes that its issuer signed. It is passed on as it came: parsed to look
+at it, never rebuilt from its parts.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urljoin, urlsplit
+
+__all__ = ["host_of", "next_url", "origin"]
+
+_ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def origin(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port (RFC 6454 section 4).
+
+    Raises:
+        ValueError: Not an http(s) URL with a host.
+    """
+    parts = urlsplit(url)
+    scheme = parts.scheme.lower()
+    if scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ValueError("not an http(s) URL")
+    return scheme, parts.hostname.lower(), parts.port or _DEFAULT_PORTS[scheme]
+
+
+def host_of(url: str) -> str:
+    """Return `host[:port]` for messages: never the path or the query, which may be a secret."""
+    try:
+        return urlsplit(url).netloc.rpartition("@")[2] or "unknown host"
+    except ValueError:
+        return "unknown host"
+
+
+def next_url(url: str, location: str) -> str:
+    """Return where a redirect from `url` to `location` leads, byte-exact where it is absolute.
+
+    Raises:
+        ValueError: It leads nowhere, or from https to http.
+    """
+    if not location.isascii() or any(ord(char) <= 0x20 for char in location):
+        raise ValueError("the redirect is not a URL")
+    if _ABSOLUTE.match(location):
+        target = location
+    elif location.startswith("/") and not location.startswith("//"):
+        parts = urlsplit(url)
+        target = f"{parts.scheme}://{parts.netloc}{location}"
+    else:
+        target = urljoin(url, location)
+    if origin(url)[0] == "https" and origin(target)[0] == "http":
+        raise ValueError("the redirect leads from https to http")
+    return target

@@ -1,0 +1,201 @@
+"""Which files of a repository are the model that the user means.
+
+`core.names` reads each name, `core.variants` makes builds of them, `core.select` finds the one that
+was asked for. Here the answer is made: the files to fetch, with the projector, or an error that
+says what there is. Nothing is ever fetched *instead* of what was asked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from modelfetch.core.labels import folder_label, parse_label, quality
+from modelfetch.core.names import FileName
+from modelfetch.core.select import DEFAULTS, Match, default, find
+from modelfetch.core.variants import Build, Entry, group, read_listing, variants
+from modelfetch.errors import (
+    AmbiguousQuantization,
+    IncompleteModel,
+    ModelFetchError,
+    ModelNotFound,
+    QuantizationNotFound,
+    Variant,
+)
+from modelfetch.types import FileRole, PlannedFile, RemoteFile
+
+__all__ = ["Build", "Choice", "choose", "variants"]
+
+# Projectors are small: fp16 runs everywhere, and the others follow by how well they keep it.
+_PROJECTORS = {"F16": 0, "BF16": 1, "F32": 2, "Q8_0": 3}
+_MMPROJ = re.compile(r"[-_. ]*mm[-_]?proj[-_. ]*")
+
+_ROLES = {
+    FileRole.MMPROJ: "a multimodal projector",
+    FileRole.DRAFTER: "a drafter for speculative decoding",
+    FileRole.IMATRIX: "an importance matrix",
+    FileRole.LORA: "an adapter",
+    FileRole.VOCAB: "a vocabulary",
+    FileRole.BIG_ENDIAN: "a model for big-endian machines",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model that a request means.
+
+    Attributes:
+        quantization: Such as `UD-Q4_K_XL`; `None` when no name tells.
+        rule: Which rule chose it, in words for the user.
+        files: What to fetch: the model in order of its shards, then the projector.
+    """
+
+    quantization: str | None
+    rule: str
+    files: tuple[PlannedFile, ...]
+
+
+def choose(
+    files: Iterable[RemoteFile], request: str | None, *, include_mmproj: bool = True
+) -> Choice:
+    """Return the files that a request means.
+
+    Args:
+        files: Every file of the repository, in any order.
+        request: A quantization (`Q4_K_M`, `ud-q4_k_xl`, `Q4_K_M-fp16`), a file by path or name, a
+            folder, or `folder/quantization`; `core.select` has the rules. `None` for the default.
+        include_mmproj: Whether a multimodal model's projector belongs to the model.
+
+    Raises:
+        QuantizationNotFound: There is nothing of that name, or only as pieces to be joined.
+        AmbiguousQuantization: Several builds fit equally well.
+        IncompleteModel: A shard is missing upstream.
+        ModelNotFound: Nothing was asked, and the repository has no GGUF models.
+    """
+    entries = read_listing(files)
+    builds = group(entries)
+    asked = request if request and request.strip() else None
+    if not builds:
+        raise _no_models(entries, asked)
+    match = default(builds) if asked is None else find(builds, asked)
+    if match is None:
+        raise _not_found(entries, builds, asked or "")
+    build = _usable(match, builds, asked)
+    chosen = [_plan(file, FileRole.MODEL) for file in build.files]
+    projector = _projector(entries, build.name) if include_mmproj else None
+    if projector is not None:
+        chosen.append(_plan(projector, FileRole.MMPROJ))
+    label = build.quantization
+    return Choice(None if label is None else str(label), match.rule, tuple(chosen))
+
+
+def _plan(file: RemoteFile, role: FileRole) -> PlannedFile:
+    return PlannedFile(file.path, file.size_bytes, file.sha256, file.git_oid, role=role)
+
+
+def _usable(match: Match, builds: Sequence[Build], asked: str | None) -> Build:
+    """Return the one build of `match`, or raise what keeps it from being fetched."""
+    if len(match.builds) > 1:
+        raise _ambiguous(match, asked)
+    build = match.builds[0]
+    if build.byte_split:
+        others = [other for other in builds if not other.byte_split]
+        raise QuantizationNotFound(
+            asked or build.selector,
+            _variants(_nearest(others, build.label)),
+            f"{build.selector} is published in pieces ({build.files[0].path}, ...) that must be "
+            "joined, which modelfetch cannot do yet.",
+        )
+    if not build.complete:
+        missing = build.missing
+        raise IncompleteModel(
+            f"The repository lacks {len(missing)} of the {build.count} files of {build.selector}: "
+            f"{', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}.",
+            missing,
+        )
+    return build
+
+
+def _ambiguous(match: Match, asked: str | None) -> AmbiguousQuantization:
+    count, labels = len(match.builds), {build.label for build in match.builds}
+    if asked is not None:
+        message = f"{asked} fits {count} models of the repository."
+    elif len(labels) == 1:
+        message = f"The repository has {count} models that are {labels.pop() or 'unlabelled'}."
+    else:
+        message = f"None of the repository's {count} models is a default ({', '.join(DEFAULTS)})."
+    return AmbiguousQuantization(asked, _variants(match.builds), message)
+
+
+def _no_models(entries: Sequence[Entry], asked: str | None) -> ModelFetchError:
+    if asked is not None:
+        return _not_found(entries, (), asked)
+    if not entries:
+        return ModelNotFound("The repository has no GGUF files.")
+    name = entries[0][0]
+    what = _ROLES.get(name.role, "no model")
+    return ModelNotFound(f"The repository has no GGUF model: {name.path} is {what}.")
+
+
+def _not_found(
+    entries: Sequence[Entry], builds: Sequence[Build], asked: str
+) -> QuantizationNotFound:
+    message = f"The repository offers no {asked}."
+    wanted = asked.strip().casefold()
+    for name, _ in entries:
+        called = (name.path, _last(name.path), name.stem)
+        if name.role in _ROLES and wanted in [text.casefold() for text in called]:
+            message = f"{asked} is {_ROLES[name.role]}, not a model."
+    label = parse_label(_last(asked.strip()))
+    near = _nearest(builds, None if label is None else label.label)
+    return QuantizationNotFound(asked, _variants(near), message)
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _nearest(builds: Iterable[Build], label: str | None) -> list[Build]:
+    """Return builds by how far they are from `label`; of two as far, the smaller one first."""
+    if label is None:
+        return list(builds)
+    wanted = quality(label)
+    return sorted(builds, key=lambda b: (abs(quality(b.label) - wanted), quality(b.label)))
+
+
+def _variants(builds: Iterable[Build]) -> list[Variant]:
+    return [build.variant for build in builds]
+
+
+def _projector(entries: Iterable[Entry], model: FileName) -> RemoteFile | None:
+    """Return the projector that belongs to `model`, if there is one.
+
+    It lies in the model's folder or above. One that has the model's name goes first; one that has
+    the name of another model of the repository belongs to that one.
+    """
+    others = {name.base for name, _ in entries if name.role is FileRole.MODEL}
+    found: list[tuple[tuple[int, int, int, float, str], RemoteFile]] = []
+    for name, file in entries:
+        if name.role is not FileRole.MMPROJ or name.shard or name.part:
+            continue
+        distance = _distance(name.directory, model.directory)
+        about = _MMPROJ.sub("-", name.base).strip("-")
+        foreign = about != model.base
+        if distance is None or (foreign and about in others and about not in ("", "model")):
+            continue
+        order = _PROJECTORS.get(name.label or "", len(_PROJECTORS))
+        found.append(((foreign, distance, order, -quality(name.label), name.path), file))
+    return min(found, key=lambda entry: entry[0])[1] if found else None
+
+
+def _distance(projector: str, model: str) -> int | None:
+    """Return how many folders a projector lies above the model; `None` when it lies elsewhere."""
+    if projector == model:
+        return 0
+    home, _, last = projector.rpartition("/")
+    if last.lower() != "mmproj" and folder_label(last) is None:
+        home = projector
+    if home and not f"{model}/".startswith(f"{home}/"):
+        return None
+    return 1 + len(model.split("/")) - len(home.split("/"))

@@ -1,0 +1,194 @@
+"""One file's transfer as a state: which bytes are done, which are leased, what to fetch next.
+
+Theory
+------
+A *lease* is the span that one connection fetches now. Leases are handed out lowest offset first, so
+that the contiguous front grows and the hash can follow it closely. `claimed` is always exactly the
+bytes done plus the bytes leased, so a lease cut from its gaps cannot overlap another.
+
+A lease is sized by its connection's speed, about `LEASE_SECONDS` of it: long enough that a round
+trip does not matter, short enough that a failure costs little. Ends lie on multiples of
+`ALIGNMENT`, which keeps slice caches from fetching a slice for two requests.
+
+In the tail nothing is left to lease while slow connections still work. Then the lease with the most
+left is split: its owner stops at the new end, the idle connection fetches the rest.
+
+A server without ranges sends the whole file from zero over one connection: `begin_stream` gives
+that connection everything and ends all other leases.
+
+No I/O, no clock: the shell reports what happened, and asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from modelfetch.core.pieces import PIECE_SIZE, SpanSet
+from modelfetch.types import Span
+
+__all__ = ["Lease", "Transfer", "lease_size"]
+
+ALIGNMENT = 4 << 20
+MIN_LEASE = 4 << 20
+MAX_LEASE = 64 << 20
+LEASE_SECONDS = 2.0
+# Below this a split costs more in a fresh connection than it saves.
+MIN_SPLIT = 512 << 10
+SPLIT_SECONDS = 0.5
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A span that one connection is fetching.
+
+    Attributes:
+        position: Offset of the next byte to land; all before it, from the lease's start, is done.
+        stop: End of the lease. It may shrink while the lease is being fetched.
+        speed: Bytes per second of its connection, as last reported.
+    """
+
+    position: int
+    stop: int
+    speed: float = 0.0
+
+    @property
+    def remaining(self) -> int:
+        """Bytes that have not landed."""
+        return max(0, self.stop - self.position)
+
+
+def lease_size(speed: float) -> int:
+    """Return the size of a lease for a connection of `speed` bytes per second.
+
+    A power of two from `MIN_LEASE` to `MAX_LEASE`.
+    """
+    size = MIN_LEASE
+    while size < MAX_LEASE and size < speed * LEASE_SECONDS:
+        size *= 2
+    return size
+
+
+class Transfer:
+    """The state of one file's transfer.
+
+    Args:
+        size_bytes: Size of the file.
+        done: Bytes that are on disk already.
+        connections: How many connections will share the work; first leases leave some for each.
+
+    Attributes:
+        done: Bytes that are on disk.
+        received: Bytes that landed and were new, in this object's life.
+    """
+
+    def __init__(self, size_bytes: int, done: SpanSet, connections: int) -> None:
+        self.size_bytes = size_bytes
+        self.done = done
+        self.received = 0
+        self._connections = max(1, connections)
+        self._claimed = done.copy()
+        self._leases: set[Lease] = set()
+        self._stream: Lease | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every byte is on disk."""
+        return self.done.size == self.size_bytes
+
+    @property
+    def is_streaming(self) -> bool:
+        """Whether one connection is receiving the whole file from zero."""
+        return self._stream is not None
+
+    @property
+    def active(self) -> tuple[Lease, ...]:
+        """The leases being fetched, lowest first."""
+        return tuple(sorted(self._leases, key=lambda lease: lease.position))
+
+    def lease(self, speed: float = 0.0) -> Lease | None:
+        """Give out the next span to fetch; `None` when there is none for now.
+
+        Args:
+            speed: Bytes per second of the connection that asks; 0 when unknown.
+        """
+        if self._stream is not None:
+            return None
+        gap = next(self._claimed.gaps(Span(0, self.size_bytes)), None)
+        if gap is None:
+            return self._split(speed)
+        lease = Lease(gap.start, min(gap.stop, gap.start + self._length(gap, speed)), speed)
+        self._grant(lease)
+        return lease
+
+    def landed(self, lease: Lease, span: Span) -> int:
+        """Record that `span` of `lease` is on disk; return how many of its bytes were new."""
+        fresh = self.done.add(span)
+        self._claimed.add(span)
+        self.received += fresh
+        lease.position = max(lease.position, span.stop)
+        return fresh
+
+    def release(self, lease: Lease) -> None:
+        """Take a lease back, fetched or not; what did not land can be leased again."""
+        self._leases.discard(lease)
+        if lease is self._stream:
+            self._stream = None
+            self._claimed = self.done.copy()
+            for other in self._leases:
+                self._claimed.add(Span(other.position, max(other.position, other.stop)))
+        elif lease.remaining:
+            self._unclaim(Span(lease.position, lease.stop))
+
+    def begin_stream(self, lease: Lease) -> bool:
+        """Make `lease` the one stream of the whole file; return whether it is.
+
+        All other leases end where they are. Returns False when another is the stream already.
+        """
+        if self._stream is not None:
+            return self._stream is lease
+        self._stream = lease
+        for other in self._leases - {lease}:
+            other.stop = other.position
+        lease.position, lease.stop = 0, self.size_bytes
+        self._claimed.add(Span(0, self.size_bytes))
+        return True
+
+    def lose(self, spans: Iterable[Span]) -> None:
+        """Forget bytes that proved wrong; they will be leased again. No lease may be active."""
+        for span in spans:
+            self.done.remove(span)
+        self._claimed = self.done.copy()
+
+    def _length(self, gap: Span, speed: float) -> int:
+        wanted = lease_size(speed)
+        free = self.size_bytes - self._claimed.size
+        share = -(-free // self._connections)
+        if share < wanted:
+            # Near the end everybody gets an equal part, in whole pieces.
+            return max(PIECE_SIZE, -(-share // PIECE_SIZE) * PIECE_SIZE)
+        aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
+        return aligned - gap.start if aligned > gap.start else wanted
+
+    def _split(self, speed: float) -> Lease | None:
+        victim = max(self._leases, key=lambda lease: lease.remaining, default=None)
+        if victim is None:
+            return None
+        if victim.remaining < max(2 * MIN_SPLIT, victim.speed * 2 * SPLIT_SECONDS):
+            return None
+        middle = victim.position + victim.remaining // 2
+        on_piece = middle // PIECE_SIZE * PIECE_SIZE
+        cut = on_piece if on_piece > victim.position + MIN_SPLIT else middle
+        lease = Lease(cut, victim.stop, speed)
+        victim.stop = cut
+        self._leases.add(lease)
+        return lease
+
+    def _grant(self, lease: Lease) -> None:
+        self._claimed.add(Span(lease.position, lease.stop))
+        self._leases.add(lease)
+
+    def _unclaim(self, span: Span) -> None:
+        # Bytes of it may have landed through another lease (a stream that ended early).
+        for gap in self.done.gaps(span):
+            self._claimed.remove(gap)

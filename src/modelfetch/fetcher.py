@@ -1,0 +1,188 @@
+"""One file, from wherever it is to its final name in the cache.
+
+    lock -> look again -> open the partial -> workers, hash and flushes at once -> publish
+
+The hash follows the contiguous front of the file while its rest arrives, reading back from the page
+cache, so that the verdict is there a moment after the last byte. It reads what is on the disk, not
+what came over the network: a write that went wrong is found too.
+
+A wrong hash is repaired once: pieces that the disk did not keep are fetched again; if the disk kept
+all, the server sent wrong bytes, and everything is fetched again. After that it is an error, and
+the partial is put aside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from modelfetch.config import Config
+from modelfetch.core.transfer import Transfer
+from modelfetch.errors import IntegrityError
+from modelfetch.hub import Source
+from modelfetch.storage.faults import storage_errors
+from modelfetch.storage.layout import BlobPaths
+from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.partial import PartialFile
+from modelfetch.storage.verify import new_hasher
+from modelfetch.types import RemoteFile, Span
+from modelfetch.worker import Bell, FileProgress, Shared, Signer, Worker
+
+__all__ = ["FileFetcher"]
+
+# How often a lock that somebody else has is tried: he may end at any moment, or be at it for hours.
+LOCK_POLL_SECONDS = 0.1
+# At most this much is hashed in one call of a thread, so that cancelling stays quick.
+HASH_STRIDE = 8 << 20
+# A connection for less than this costs more than it brings.
+MIN_BYTES_PER_WORKER = 1 << 20
+
+
+class FileFetcher:
+    """Fetches one file.
+
+    Args:
+        shared: The engine's resources.
+        file: What to fetch.
+        paths: Where it goes.
+        locate: Asks the Hub where the bytes are.
+        config: How many connections, and how durable.
+        progress: What the job sees.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        file: RemoteFile,
+        paths: BlobPaths,
+        locate: Callable[[], Awaitable[Source]],
+        config: Config,
+        progress: FileProgress,
+    ) -> None:
+        self._shared, self._file, self._paths = shared, file, paths
+        self._signer = Signer(locate)
+        self._config, self._progress = config, progress
+        self._bell = Bell()
+
+    async def run(self) -> None:
+        """Return once the file is verified and in the cache, whoever put it there.
+
+        Cancelling stops at once and keeps, flushed and journalled, all that came.
+
+        Raises:
+            ModelFetchError: It cannot be had; what came is kept.
+        """
+        async with self._locked():
+            if not await self._shared.offload(self._is_published):
+                partial = PartialFile(self._paths, self._file, durable=self._config.durable)
+                try:
+                    await self._shared.offload(partial.open)
+                    await self._fill(partial)
+                finally:
+                    await self._shared.offload(partial.close)
+        self._progress.landed = self._file.size_bytes
+        self._progress.verified = True
+
+    async def _fill(self, partial: PartialFile) -> None:
+        transfer = Transfer(self._file.size_bytes, partial.done, self._config.connections)
+        self._progress.landed = max(self._progress.landed, transfer.done.size)
+        digest = await self._transfer(partial, transfer)
+        if digest != self._file.blob_name:
+            await self._lose_wrong(partial, transfer)
+            digest = await self._transfer(partial, transfer)
+        if digest != self._file.blob_name:
+            raise await self._rejected(partial, digest)
+        await self._shared.offload(partial.publish)
+
+    async def _lose_wrong(self, partial: PartialFile, transfer: Transfer) -> None:
+        wrong = await self._shared.offload(partial.damaged)
+        if not wrong:
+            wrong = [Span(0, self._file.size_bytes)]
+        await self._shared.offload(partial.forget, wrong)
+        transfer.lose(wrong)
+
+    async def _rejected(self, partial: PartialFile, digest: str) -> IntegrityError:
+        kept = await self._shared.offload(partial.reject)
+        source = self._signer.source
+        error = IntegrityError(
+            f"{self._file.path} does not have the published hash, fetched twice.",
+            hint="The server or a proxy before it sends wrong bytes; "
+            f"what came is in {kept.name} beside the cache's blobs.",
+            host=None if source is None else source.host,
+            path=str(kept),
+        )
+        error.expected, error.actual = self._file.blob_name, digest
+        return error
+
+    async def _transfer(self, partial: PartialFile, transfer: Transfer) -> str:
+        try:
+            async with asyncio.TaskGroup() as group:
+                flushing = group.create_task(self._flush(partial))
+                for _ in range(self._workers_for(transfer)):
+                    worker = Worker(
+                        self._shared, transfer, partial, self._signer, self._progress, self._bell
+                    )
+                    group.create_task(worker.run())
+                digest = await self._hash(partial, transfer)
+                flushing.cancel()
+        except BaseExceptionGroup as failures:
+            raise _first(failures) from None
+        return digest
+
+    def _workers_for(self, transfer: Transfer) -> int:
+        missing = transfer.size_bytes - transfer.done.size
+        useful = -(-missing // MIN_BYTES_PER_WORKER)
+        return min(self._config.connections, useful)
+
+    async def _hash(self, partial: PartialFile, transfer: Transfer) -> str:
+        hasher = new_hasher(self._file)
+        position = 0
+        while position < transfer.size_bytes:
+            stop = min(transfer.done.frontier, position + HASH_STRIDE)
+            if stop <= position:
+                await self._bell.wait()
+                continue
+            await self._shared.offload(partial.hash_into, hasher, Span(position, stop))
+            position = stop
+        return hasher.hexdigest()
+
+    async def _flush(self, partial: PartialFile) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._config.flush_seconds):
+                    while partial.unflushed_bytes < self._config.flush_bytes:
+                        await self._bell.wait()
+            await self._shared.offload(partial.flush)
+
+    @contextlib.asynccontextmanager
+    async def _locked(self) -> AsyncIterator[None]:
+        lock = BlobLock(self._paths.lock)
+        try:
+            while not await self._shared.offload(self._try, lock):  # noqa: ASYNC110
+                # Another process gives no signal that it is done.
+                await asyncio.sleep(LOCK_POLL_SECONDS)
+            yield
+        finally:
+            lock.release()
+
+    def _try(self, lock: BlobLock) -> bool:
+        with storage_errors(self._paths.lock):
+            return lock.try_acquire()
+
+    def _is_published(self) -> bool:
+        final = self._paths.final
+        with storage_errors(final):
+            if not final.is_file() or final.stat().st_size != self._file.size_bytes:
+                return False
+            # What a process that was killed between its last two steps left behind.
+            self._paths.journal.unlink(missing_ok=True)
+            return True
+
+
+def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return what went wrong first; the other tasks of a group end because of it."""
+    error: BaseException = failures
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

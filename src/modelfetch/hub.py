@@ -1,0 +1,273 @@
+"""The Hub: what a repository holds, and where a file's bytes are.
+
+Metadata goes through huggingface_hub's own session, so that proxies, certificates, offline mode and
+a client factory that the host program installed all apply. Its `HfApi` methods are not used: they
+ask a telemetry route on huggingface.co whatever the endpoint is, and follow paging links with the
+token to whatever host a mirror names.
+
+One call pins everything: `/api/models/<repo>/revision/<rev>?blobs=true` answers with the commit
+and, for each file, size and SHA-256. (The tree route has the same but does not name its commit.)
+Servers that leave sizes out there, and repositories too large for that listing, get tree calls at
+the pinned commit.
+
+A file's URL is found by hand: HEAD on `/resolve/<commit>/<path>`, following redirects only while
+they stay on the Hub. The first Location that leaves it is the signed URL; see `core.origins`.
+
+Fields of answers are checked before they become part of a path: commits and hashes are hex, sizes
+are sane, file names stay inside.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from modelfetch._version import __version__
+from modelfetch.config import Config
+from modelfetch.core.origins import host_of, next_url, origin
+from modelfetch.core.paths import is_safe_path
+from modelfetch.core.refusals import refusal
+from modelfetch.errors import HubUnavailable, Offline
+from modelfetch.transport import Reply, Transport
+from modelfetch.types import RemoteFile, Snapshot
+
+__all__ = ["Source", "find_token", "list_files", "locate", "user_agent"]
+
+# Above this many files the listing inside the info answer is not reliable (huggingface_hub's
+# limit).
+_LARGE_REPO = 50_000
+_MAX_HOPS = 10
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_GIT_OID = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a file's bytes are now.
+
+    Attributes:
+        url: Usually signed and short-lived: a secret, not for messages.
+    """
+
+    url: str
+
+    @property
+    def host(self) -> str:
+        """`host[:port]`, which may be told."""
+        return host_of(self.url)
+
+    def __repr__(self) -> str:
+        return f"Source({self.host})"
+
+
+def user_agent(config: Config) -> str:
+    """Return the User-Agent of all requests."""
+    own = f"modelfetch/{__version__} aiohttp/{version('aiohttp')}"
+    return f"{config.user_agent} {own}" if config.user_agent else own
+
+
+def find_token(config: Config) -> str | None:
+    """Return the access token to use, looked up by huggingface_hub unless given; blocking."""
+    if isinstance(config.token, str):
+        return config.token
+    if config.token is False:
+        return None
+    from huggingface_hub import get_token
+
+    return get_token()
+
+
+def list_files(config: Config, token: str | None, repo: str, revision: str) -> Snapshot:
+    """Return the files of `repo` at `revision`, pinned to a commit; blocking.
+
+    Raises:
+        ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
+        HubUnavailable: No usable answer; `RateLimited` and `Offline` are kinds of it.
+    """
+    if config.offline:
+        raise Offline(
+            "Offline mode is on.", hint="Unset HF_HUB_OFFLINE, or ask for a model in the cache."
+        )
+    call = _Call(config, token, repo, revision)
+    base = f"{config.endpoint}/api/models/{repo}"
+    info = call.json(f"{base}/revision/{quote(revision, safe='')}?blobs=true")
+    with call.understood():
+        commit = info["sha"]
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            raise ValueError("no commit")
+        files = _files_of_info(info)
+    if files is None:
+        tree = call.pages(f"{base}/tree/{commit}?recursive=true&expand=false")
+        with call.understood():
+            files = _files_of_tree(tree)
+    return Snapshot(repo, revision, commit, tuple(f for f in files if is_safe_path(f.path)))
+
+
+async def locate(
+    config: Config, transport: Transport, repo: str, commit: str, file: RemoteFile
+) -> Source:
+    """Return where the bytes of `file` are.
+
+    Raises:
+        ModelFetchError: As `list_files`, and `NetworkError` when no answer came.
+    """
+    hub = origin(config.endpoint)
+    url = f"{config.endpoint}/{repo}/resolve/{commit}/{quote(file.path)}"
+    for _ in range(_MAX_HOPS):
+        reply = await transport.head(url)
+        _check_same_file(reply, file)
+        location = reply.headers.get("Location")
+        if 300 <= reply.status < 400 and location is not None:
+            try:
+                url = next_url(url, location)
+            except ValueError as error:
+                raise _nonsense(reply.host, f"a bad redirect: {error}") from None
+            if origin(url) != hub:
+                return Source(url)
+        elif reply.status < 300 or reply.status in (405, 501):
+            # The endpoint serves the bytes itself; one that has no HEAD is asked by GET.
+            return Source(url)
+        else:
+            raise refusal(reply.status, reply.headers, reply.host, repo, commit, time.time())
+    raise _nonsense(host_of(url), "redirects without end")
+
+
+class _Call:
+    """Requests about one repository through huggingface_hub's session."""
+
+    def __init__(self, config: Config, token: str | None, repo: str, revision: str) -> None:
+        self._config, self._repo, self._revision = config, repo, revision
+        self._host = host_of(config.endpoint)
+        self._headers = {"User-Agent": user_agent(config)}
+        if token is not None:
+            self._headers["Authorization"] = f"Bearer {token}"
+
+    def json(self, url: str) -> Any:
+        """Return the JSON that `url` answers."""
+        return self._get(url)[0]
+
+    def pages(self, url: str) -> Iterator[Any]:
+        """Yield the entries of all pages from `url` on; each page stays on the endpoint."""
+        following: str | None = url
+        while following is not None:
+            entries, link = self._get(following)
+            with self.understood():
+                yield from entries
+                following = self._on_endpoint(link) if link else None
+
+    def understood(self) -> _Understood:
+        """Return a context in which surprises in an answer become a `HubUnavailable`."""
+        return _Understood(self._host)
+
+    def _on_endpoint(self, link: str) -> str:
+        parts = urlsplit(link)
+        root = urlsplit(self._config.endpoint)
+        path = parts.path if parts.path.startswith(root.path) else root.path + parts.path
+        return f"{root.scheme}://{root.netloc}{path}?{parts.query}"
+
+    def _get(self, url: str) -> tuple[Any, str | None]:
+        from huggingface_hub import get_session
+        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+        # The base of huggingface_hub's errors is that of its HTTP library, which we need not name.
+        failures: type[BaseException] = next(
+            base
+            for base in HfHubHTTPError.__mro__
+            if base.__name__ == "HTTPError" and issubclass(base, BaseException)
+        )
+        try:
+            answer = get_session().get(url, headers=self._headers, timeout=self._config.hub_timeout)
+        except OfflineModeIsEnabled:
+            raise Offline("Offline mode is on.", hint="Unset HF_HUB_OFFLINE.") from None
+        except (failures, OSError, ValueError) as error:
+            raise HubUnavailable(
+                f"{self._host} gives no answer: {type(error).__name__}.",
+                host=self._host,
+                hint="Check the network, HF_ENDPOINT and any proxy.",
+            ) from None
+        if answer.status_code != 200:
+            status, headers = answer.status_code, answer.headers
+            raise refusal(status, headers, self._host, self._repo, self._revision, time.time())
+        with self.understood():
+            return answer.json(), answer.links.get("next", {}).get("url")
+
+
+class _Understood:
+    """Turns what parsing raises into an error that names the host."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
+        if kind is not None and issubclass(
+            kind, ValueError | KeyError | TypeError | AttributeError
+        ):
+            raise _nonsense(self._host, "something that is not the Hub's answer") from None
+
+
+def _nonsense(host: str, what: str) -> HubUnavailable:
+    return HubUnavailable(
+        f"{host} sent {what}.",
+        host=host,
+        hint="Is the endpoint a Hub, and is there a proxy or a login page between?",
+    )
+
+
+def _files_of_info(info: Mapping[str, Any]) -> list[RemoteFile] | None:
+    """Return the files of an info answer, `None` when sizes or files may be left out."""
+    from huggingface_hub.hf_api import ModelInfo
+
+    siblings = ModelInfo(**info).siblings  # type: ignore[no-untyped-call]
+    if siblings is None or len(siblings) > _LARGE_REPO:
+        return None
+    files = []
+    for sibling in siblings:
+        if sibling.size is None or (sibling.blob_id is None and sibling.lfs is None):
+            return None
+        sha256 = sibling.lfs.sha256 if sibling.lfs is not None else None
+        files.append(_checked(sibling.rfilename, sibling.size, sha256, sibling.blob_id))
+    return files
+
+
+def _files_of_tree(entries: Iterable[Mapping[str, Any]]) -> list[RemoteFile]:
+    from huggingface_hub.hf_api import RepoFile
+
+    files = [
+        RepoFile(**entry)  # type: ignore[no-untyped-call]
+        for entry in entries
+        if entry["type"] == "file"
+    ]
+    return [
+        _checked(file.path, file.size, file.lfs.sha256 if file.lfs else None, file.blob_id)
+        for file in files
+    ]
+
+
+def _checked(path: object, size: object, sha256: object, git_oid: object) -> RemoteFile:
+    if not isinstance(path, str) or not isinstance(size, int) or not 0 <= size < 1 << 62:
+        raise ValueError("not a file")
+    if sha256 is not None and not (isinstance(sha256, str) and _SHA256.fullmatch(sha256)):
+        raise ValueError("not a SHA-256")
+    if git_oid is not None and not (isinstance(git_oid, str) and _GIT_OID.fullmatch(git_oid)):
+        git_oid = None
+    if sha256 is None and git_oid is None:
+        raise ValueError("no hash")
+    return RemoteFile(path, size, sha256, git_oid)
+
+
+def _check_same_file(reply: Reply, file: RemoteFile) -> None:
+    # Only fields that describe the file itself count: ETag and Content-Length of a redirect do not.
+    size = reply.headers.get("X-Linked-Size", "")
+    etag = reply.headers.get("X-Linked-Etag", "").removeprefix("W/").strip('"')
+    other_size = size.isdecimal() and int(size) != file.size_bytes
+    other_hash = file.sha256 is not None and _SHA256.fullmatch(etag) and etag != file.sha256
+    if other_size or other_hash:
+        raise _nonsense(reply.host, f"the description of another file for {file.path}")

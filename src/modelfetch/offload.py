@@ -1,0 +1,58 @@
+"""Blocking calls, off the event loop.
+
+A thread cannot be stopped. So when a call's task is cancelled, the call is waited for before the
+cancellation goes on: nobody closes a file under a running write, and no write is left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar, TypeVarTuple
+
+from aiofiles.os import wrap
+
+__all__ = ["Offload"]
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+class Offload:
+    """The threads of one engine.
+
+    Args:
+        threads: How many calls may run at once; more wait their turn.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="modelfetch")
+
+    async def __call__(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Run `call(*args)` in a thread and return what it returns.
+
+        Cancelling waits for the call to end, then passes on.
+        """
+        task = asyncio.ensure_future(wrap(call)(*args, executor=self._pool))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await _settled(task)
+            raise
+
+    def close(self) -> None:
+        """End the threads; calls must have ended."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+async def _settled(task: asyncio.Future[_T]) -> None:
+    while not task.done():
+        try:
+            await asyncio.wait({task})
+        except asyncio.CancelledError:
+            # Cancelled again: the thread is still at work, and the first cancellation will be
+            # raised.
+            continue
+    if not task.cancelled():
+        task.exception()  # marked as seen; the cancellation matters more

@@ -1,0 +1,135 @@
+"""Positioned reads and writes, allocation and flushing: the same calls on every system."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+__all__ = ["allocate", "allocated_bytes", "boot_id", "flush", "free_bytes", "read_at", "write_at"]
+
+_KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE in linux/falloc.h
+_MAX_PARTS = 512  # half of Linux's IOV_MAX; arrivals of 64 KiB fill a piece with 16
+_NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_seek_lock = threading.Lock()
+
+
+def write_at(fd: int, parts: Sequence[bytes | memoryview], offset: int) -> None:
+    """Write all of `parts`, one after the other, from `offset` on.
+
+    Raises:
+        OSError: The file system refused; some of the bytes may be written.
+    """
+    if not hasattr(os, "pwritev"):
+        return _seek_and_write(fd, parts, offset)
+    for first in range(0, len(parts), _MAX_PARTS):
+        batch = parts[first : first + _MAX_PARTS]
+        wanted = sum(map(len, batch))
+        written = os.pwritev(fd, batch, offset)
+        if written < wanted:
+            rest = memoryview(b"".join(batch))
+            while written < wanted:
+                written += os.pwrite(fd, rest[written:], offset + written)
+        offset += wanted
+    return None
+
+
+def _seek_and_write(fd: int, parts: Sequence[bytes | memoryview], offset: int) -> None:
+    with _seek_lock:
+        os.lseek(fd, offset, os.SEEK_SET)
+        for part in parts:
+            rest = memoryview(part)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+
+
+def read_at(fd: int, buffer: memoryview, offset: int) -> int:
+    """Fill `buffer` from `offset` on; return how many bytes there were (less at the file's end)."""
+    if hasattr(os, "preadv"):
+        return os.preadv(fd, [buffer], offset)
+    with _seek_lock:
+        os.lseek(fd, offset, os.SEEK_SET)
+        data = os.read(fd, len(buffer))
+    buffer[: len(data)] = data
+    return len(data)
+
+
+@cache
+def _fallocate() -> ctypes._NamedFuncPointer | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        call = ctypes.CDLL(None, use_errno=True).fallocate
+    except (OSError, AttributeError):
+        return None
+    call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    return call
+
+
+def allocate(fd: int, size_bytes: int) -> None:
+    """Reserve disk blocks for a file without changing its size; a hint where there is no such call.
+
+    Writing into reserved blocks costs half of writing into a growing file. The size stays what has
+    been written, so that nobody takes the file for complete; that is why this is not Python's
+    `os.posix_fallocate`, which also writes zeros where the file system cannot reserve.
+
+    Raises:
+        OSError: There is no room.
+    """
+    call = _fallocate()
+    if call is None or size_bytes == 0:
+        return
+    while call(fd, _KEEP_SIZE, 0, size_bytes) != 0:
+        code = ctypes.get_errno()
+        if code in _NOT_HERE:
+            return
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+
+
+def flush(fd: int) -> None:
+    """Return once the file's data, and what is needed to find it, are on the disk."""
+    if sys.platform == "darwin":  # pragma: no cover
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves data in the drive's cache
+    elif hasattr(os, "fdatasync"):
+        os.fdatasync(fd)
+    else:  # pragma: no cover
+        os.fsync(fd)
+
+
+def free_bytes(folder: Path) -> int:
+    """Return the bytes that this user may still write where `folder` is, or will be.
+
+    Raises:
+        OSError: No existing folder above it can be looked at.
+    """
+    import shutil
+
+    while not folder.exists() and folder.parent != folder:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def allocated_bytes(path: Path) -> int:
+    """Return the bytes of disk that a file occupies; 0 when it is not there."""
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0
+    return int(getattr(stat, "st_blocks", 0)) * 512 or stat.st_size
+
+
+def boot_id() -> str | None:
+    """Return an id of this run of the system; `None` where it has none to give."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None

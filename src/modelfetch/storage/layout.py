@@ -1,0 +1,91 @@
+"""Every path in the cache; no I/O.
+
+    <root>/
+      CACHEDIR.TAG
+      .locks/models--owner--name/<blob>.lock      one writer for each blob
+      models--owner--name/
+        blobs/<blob>                              a verified file, named by its published hash
+        blobs/<blob>.modelfetch.incomplete        the partial
+        blobs/<blob>.modelfetch.journal           which pieces of it are there
+        blobs/<blob>.modelfetch-bad.incomplete    a partial that failed its hash twice, for
+        inspection snapshots/<commit>/<path>                 link to ../../blobs/<blob>
+        refs/<revision>                           the commit, as text
+
+This is the layout of huggingface_hub (version 1 and 2) and of llama.cpp, which read what is written
+here. The names of partials end in `.incomplete`, so that `hf cache` counts them as such, and differ
+from `<blob>.incomplete`, which huggingface_hub up to 1.17 would append to or take for complete.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelfetch.core.paths import parts_of
+
+__all__ = ["BlobPaths", "Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class BlobPaths:
+    """The files that belong to one blob."""
+
+    final: Path
+    partial: Path
+    journal: Path
+    rejected: Path
+    lock: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Paths below one cache root."""
+
+    root: Path
+
+    @property
+    def tag(self) -> Path:
+        """The marker that backup programs look for (https://bford.info/cachedir/)."""
+        return self.root / "CACHEDIR.TAG"
+
+    def repo(self, repo: str) -> Path:
+        """Return the folder of a repository."""
+        return self.root / _folder(repo)
+
+    def blob(self, repo: str, name: str) -> BlobPaths:
+        """Return the paths of the blob with the published hash `name`.
+
+        Raises:
+            ValueError: `name` is not hex, so it is no hash.
+        """
+        if not name or not set(name) <= set("0123456789abcdef"):
+            raise ValueError(f"not a hash: {name!r}")
+        blobs = self.repo(repo) / "blobs"
+        return BlobPaths(
+            final=blobs / name,
+            partial=blobs / f"{name}.modelfetch.incomplete",
+            journal=blobs / f"{name}.modelfetch.journal",
+            rejected=blobs / f"{name}.modelfetch-bad.incomplete",
+            lock=self.root / ".locks" / _folder(repo) / f"{name}.lock",
+        )
+
+    def snapshot(self, repo: str, commit: str, path: str = "") -> Path:
+        """Return the path of a file of a snapshot, or of the snapshot's folder.
+
+        Raises:
+            ValueError: The name would leave the folder.
+        """
+        folder = self.repo(repo).joinpath("snapshots", *parts_of(commit))
+        return folder.joinpath(*parts_of(path)) if path else folder
+
+    def ref(self, repo: str, revision: str) -> Path:
+        """Return the path of a ref.
+
+        Raises:
+            ValueError: The name would leave the folder.
+        """
+        return self.repo(repo).joinpath("refs", *parts_of(revision))
+
+
+def _folder(repo: str) -> str:
+    return "--".join(("models", *parts_of(repo)))

@@ -1,0 +1,47 @@
+"""Small documents: read whole, written at once or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+__all__ = ["fsync_folder", "read_text", "write_text"]
+
+_MAX_SIZE = 1 << 20
+
+
+def read_text(path: Path) -> str | None:
+    """Return the text of a small file; `None` when it is missing, too large or not UTF-8."""
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_MAX_SIZE + 1)
+        return data.decode() if len(data) <= _MAX_SIZE else None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Put `text` at `path`: a reader sees the old document or the new one, nothing between.
+
+    Raises:
+        OSError: The file system refused; the old document is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        draft.write_bytes(text.encode())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable, where the system has a way to."""
+    if os.name == "nt":
+        return  # a folder cannot be opened there; NTFS logs renames
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,191 @@
+"""What the cache shows to its readers: snapshots and refs, in huggingface_hub's layout."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from modelfetch.core.paths import is_safe_path
+from modelfetch.errors import InsufficientSpace
+from modelfetch.storage.disk import allocated_bytes, free_bytes
+from modelfetch.storage.faults import storage_errors
+from modelfetch.storage.layout import Layout
+from modelfetch.storage.records import read_text, write_text
+from modelfetch.types import LocalFile, LocalModel, Plan, PlannedFile, RemoteFile, Snapshot
+
+__all__ = [
+    "check_space",
+    "discard_partials",
+    "is_present",
+    "link",
+    "local_model",
+    "local_snapshot",
+    "missing",
+    "prepare",
+]
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# This file marks a cache; its folder holds downloads that can be had again.\n"
+)
+
+
+def prepare(layout: Layout) -> None:
+    """Make the cache root and its marker.
+
+    Raises:
+        StorageError: The root is a file, or cannot be written.
+    """
+    with storage_errors(layout.root):
+        layout.root.mkdir(parents=True, exist_ok=True)
+        if not layout.tag.exists():
+            write_text(layout.tag, _TAG)
+        if not os.access(layout.root, os.W_OK):
+            raise PermissionError(13, "Permission denied", str(layout.root))
+
+
+def is_present(layout: Layout, repo: str, commit: str, file: RemoteFile) -> bool:
+    """Return whether a complete file is in the cache, as a blob or, without links, in the snapshot.
+
+    A blob may be a link into the store that huggingface_hub 2 shares between repositories.
+    """
+    candidates = [layout.snapshot(repo, commit, file.path)]
+    if file.sha256 or file.git_oid:
+        candidates.append(layout.blob(repo, file.blob_name).final)
+    return any(_has_size(path, file.size_bytes) for path in candidates)
+
+
+def missing(layout: Layout, plan: Plan) -> list[PlannedFile]:
+    """Return the files of `plan` that are not in the cache."""
+    return [f for f in plan.files if not is_present(layout, plan.repo, plan.commit, f)]
+
+
+def check_space(layout: Layout, plan: Plan) -> None:
+    """See that the disk has room for what `plan` still needs, before the first byte of it.
+
+    Raises:
+        InsufficientSpace: It has not.
+        StorageError: The disk cannot be asked.
+    """
+    needed = 0
+    for file in missing(layout, plan):
+        reserved = allocated_bytes(layout.blob(plan.repo, file.blob_name).partial)
+        needed += max(0, file.size_bytes - reserved)
+    with storage_errors(layout.root):
+        free = free_bytes(layout.root)
+    if needed > free:
+        error = InsufficientSpace(
+            f"The model needs {needed:,} bytes more, and {layout.root} has {free:,} free.",
+            hint="Free some space, choose another cache folder, or a smaller quantization.",
+            path=str(layout.root),
+        )
+        error.needed_bytes, error.free_bytes = needed, free
+        raise error
+
+
+def discard_partials(layout: Layout, plan: Plan) -> None:
+    """Remove what is there of files of `plan` that are not complete."""
+    for file in plan.files:
+        paths = layout.blob(plan.repo, file.blob_name)
+        with storage_errors(paths.partial):
+            paths.partial.unlink(missing_ok=True)
+            paths.journal.unlink(missing_ok=True)
+
+
+def link(layout: Layout, plan: Plan) -> LocalModel:
+    """Make the snapshot show the files of `plan`, all of which are in the cache; then set the ref.
+
+    The ref comes last: whoever reads it finds the snapshot that it names.
+
+    Raises:
+        StorageError: The file system refused.
+    """
+    with storage_errors(layout.repo(plan.repo)):
+        for file in plan.files:
+            pointer = layout.snapshot(plan.repo, plan.commit, file.path)
+            if not _has_size(pointer, file.size_bytes):
+                _point(pointer, layout.blob(plan.repo, file.blob_name).final)
+        if plan.revision != plan.commit and is_safe_path(plan.revision):
+            ref = layout.ref(plan.repo, plan.revision)
+            if read_text(ref) != plan.commit:
+                write_text(ref, plan.commit)
+    return local_model(layout, plan)
+
+
+def local_model(layout: Layout, plan: Plan) -> LocalModel:
+    """Return the model of `plan` as it is on disk."""
+    return LocalModel(
+        repo=plan.repo,
+        commit=plan.commit,
+        quantization=plan.quantization,
+        files=tuple(
+            LocalFile(
+                path=layout.snapshot(plan.repo, plan.commit, file.path),
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                role=file.role,
+            )
+            for file in plan.files
+        ),
+    )
+
+
+def local_snapshot(layout: Layout, repo: str, revision: str) -> Snapshot | None:
+    """Return what the cache has of `repo` at `revision`; `None` when it has nothing of it."""
+    commit: str | None = revision
+    if not _COMMIT.fullmatch(revision):
+        commit = read_text(layout.ref(repo, revision)) if is_safe_path(revision) else None
+    if commit is None or not _COMMIT.fullmatch(commit.strip()):
+        return None
+    folder = layout.snapshot(repo, commit.strip())
+    files = tuple(_described(folder, path) for path in _files_below(folder))
+    return Snapshot(repo, revision, commit.strip(), files, from_cache=True) if files else None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for parent, _, names in os.walk(folder):
+        yield from sorted(path for name in names if (path := Path(parent, name)).is_file())
+
+
+def _described(folder: Path, path: Path) -> RemoteFile:
+    name = path.readlink().name if path.is_symlink() else ""
+    return RemoteFile(
+        path=path.relative_to(folder).as_posix(),
+        size_bytes=path.stat().st_size,
+        sha256=name if _SHA256.fullmatch(name) else None,
+        git_oid=name if _COMMIT.fullmatch(name) else None,
+    )
+
+
+def _has_size(path: Path, size_bytes: int) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == size_bytes
+    except OSError:
+        return False
+
+
+def _point(pointer: Path, blob: Path) -> None:
+    pointer.parent.mkdir(parents=True, exist_ok=True)
+    draft = pointer.with_name(f".{secrets.token_hex(4)}.tmp")
+    try:
+        _first_that_works(draft, blob)
+        draft.replace(pointer)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _first_that_works(draft: Path, blob: Path) -> None:
+    try:
+        draft.symlink_to(os.path.relpath(blob, draft.parent))
+    except OSError:
+        # No links for this user or on this disk (Windows without developer mode, FAT).
+        try:
+            draft.hardlink_to(blob)
+        except OSError:
+            shutil.copyfile(blob, draft)

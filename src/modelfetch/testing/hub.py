@@ -1,0 +1,256 @@
+"""A Hub and its CDN on loopback sockets, for tests.
+
+    with FakeHub.in_thread() as hub:
+        hub.add("acme/tiny-GGUF", {"tiny-Q4_K_M.gguf": build_gguf(size_bytes=1 << 20)})
+        hub.script(Reset(at=1000), on="cdn", times=2)
+        model = modelfetch.fetch("acme/tiny-GGUF", endpoint=hub.endpoint, cache_dir=folder)
+        assert hub.bytes_sent_twice("tiny-Q4_K_M.gguf") == 0
+
+It answers as the real one does, with the same headers, redirects and error shapes, over real
+sockets; huggingface_hub's own client downloads from it. The CDN is another origin, its URLs are
+signed byte by byte and expire.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from aiohttp import web
+
+from modelfetch.testing.cdn import Cdn
+from modelfetch.testing.content import Content, as_content
+from modelfetch.testing.faults import Fault, Reply
+from modelfetch.testing.log import LoggedRequest, bytes_sent_twice
+from modelfetch.testing.repos import Repo, is_large
+from modelfetch.testing.routes import Routes
+
+__all__ = ["FakeHub"]
+
+Where = Literal["api", "resolve", "cdn"]
+
+
+@dataclass
+class _Rule:
+    fault: Fault
+    on: Where
+    path: str
+    left: int | None
+    skip: int
+    when: Callable[[LoggedRequest], bool] | None
+
+    def fits(self, on: Where, record: LoggedRequest) -> bool:
+        subject = record.path if on == "api" else record.file
+        is_meant = self.on == on and self.left != 0 and fnmatchcase(subject, self.path)
+        return is_meant and (self.when is None or self.when(record))
+
+
+class FakeHub:
+    """The servers and their script.
+
+    Args:
+        ssl_context: Serve https with this.
+        tokens: Access tokens that are valid.
+
+    Attributes:
+        page_size: Entries of a page of the tree route.
+        rate: Bytes per second of each CDN connection, `None` for no bound; may change any time.
+        url_lifetime: Seconds for which a signed URL is good.
+        lists_sizes: Whether the info route gives sizes and hashes (some mirrors do not).
+        log: Every request, in order of arrival.
+    """
+
+    def __init__(
+        self, *, ssl_context: ssl.SSLContext | None = None, tokens: Iterable[str] = ()
+    ) -> None:
+        self.tokens = set(tokens)
+        self.repos: dict[str, Repo] = {}
+        self.page_size = 1000
+        self.rate: float | None = None
+        self.url_lifetime = 3600.0
+        self.lists_sizes = True
+        self.log: list[LoggedRequest] = []
+        self.endpoint = self.cdn_url = ""
+        self.cdn = Cdn(self)
+        self._ssl = ssl_context
+        self._rules: list[_Rule] = []
+        self._runners: list[web.AppRunner] = []
+
+    def add(
+        self,
+        repo_id: str,
+        files: Mapping[str, Content | bytes | Path | str],
+        *,
+        branch: str = "main",
+        lfs: Callable[[str, Content], bool] = is_large,
+        gated: bool = False,
+        private: bool = False,
+        disabled: bool = False,
+        allowed: Iterable[str] = (),
+    ) -> str:
+        """Make a repository, or push to it; return the commit.
+
+        Args:
+            repo_id: `owner/name`.
+            files: All files of the commit, by path.
+            branch: Branch, or `refs/pr/1`, that will name it.
+            lfs: Which files are in large-file storage.
+            gated: Whether files need a token in `allowed`.
+            private: Whether everything needs one.
+            disabled: Whether the repository is shut.
+            allowed: Tokens that may read a gated or private repository.
+        """
+        repo = self.repos.setdefault(repo_id, Repo(repo_id))
+        repo.gated, repo.private, repo.disabled = gated, private, disabled
+        repo.allowed = frozenset(allowed)
+        self.tokens |= repo.allowed
+        return repo.push({path: as_content(v) for path, v in files.items()}, branch, lfs)
+
+    def script(
+        self,
+        fault: Fault,
+        *,
+        on: Where = "cdn",
+        path: str = "*",
+        times: int | None = 1,
+        skip: int = 0,
+        when: Callable[[LoggedRequest], bool] | None = None,
+    ) -> None:
+        """Make requests go wrong; of several rules that fit, the first one given counts.
+
+        Args:
+            fault: How.
+            on: The metadata routes, the route that redirects, or the CDN.
+            path: Which files (for the metadata routes: which URL paths), as a shell pattern.
+            times: How many requests, `None` for all.
+            skip: How many that fit pass first.
+            when: A further condition.
+        """
+        self._rules.append(_Rule(fault, on, path, times, skip, when))
+
+    def unscript(self) -> None:
+        """Let everything go right from now on."""
+        self._rules.clear()
+
+    def expire_urls(self) -> None:
+        """Let every signed URL given so far be expired."""
+        self.cdn.expire_all()
+
+    def requests(self, server: str | None = None, file: str | None = None) -> list[LoggedRequest]:
+        """Return the requests so far, to one server, about one file."""
+        return [
+            record
+            for record in list(self.log)
+            if server in (None, record.server) and file in (None, record.file)
+        ]
+
+    def sent_bytes(self, file: str | None = None) -> int:
+        """Return the body bytes that left the CDN."""
+        return sum(record.sent for record in self.requests("cdn", file))
+
+    def bytes_sent_twice(self, file: str) -> int:
+        """Return how many bytes of a file left the CDN more often than once."""
+        return bytes_sent_twice(self.requests("cdn", file))
+
+    def reset_log(self) -> None:
+        """Forget the requests so far."""
+        self.log.clear()
+
+    def scripted(self, on: Where, record: LoggedRequest, reply: Reply) -> Reply:
+        """Return what to send in place of `reply`; for the servers."""
+        for rule in self._rules:
+            if rule.fits(on, record):
+                if rule.skip:
+                    rule.skip -= 1
+                    continue
+                if rule.left is not None:
+                    rule.left -= 1
+                return rule.fault.apply(reply)
+        return reply
+
+    def record(self, server: str, request: web.Request) -> LoggedRequest:
+        """Note a request; for the servers."""
+        path, _, query = request.raw_path.partition("?")
+        peer = (request.transport and request.transport.get_extra_info("peername")) or ("", 0)
+        record = LoggedRequest(
+            sequence=len(self.log),
+            server=server,
+            method=request.method,
+            path=path,
+            query=query,
+            headers={name.lower(): value for name, value in request.headers.items()},
+            asked=_asked(request),
+            peer=peer[1],
+        )
+        self.log.append(record)
+        return record
+
+    async def start(self) -> None:
+        """Open both servers on free ports of 127.0.0.1."""
+        self.cdn_url = await self._serve(self.cdn.app())
+        self.endpoint = await self._serve(Routes(self).app())
+
+    async def stop(self) -> None:
+        """Close both servers and every connection."""
+        while self._runners:
+            await self._runners.pop().cleanup()
+
+    async def _serve(self, app: web.Application) -> str:
+        runner = web.AppRunner(
+            app, handler_cancellation=True, shutdown_timeout=0.05, access_log=None
+        )
+        await runner.setup()
+        self._runners.append(runner)
+        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._ssl)
+        await site.start()
+        scheme = "http" if self._ssl is None else "https"
+        return f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    @classmethod
+    @contextlib.contextmanager
+    def in_thread(
+        cls, *, ssl_context: ssl.SSLContext | None = None, tokens: Iterable[str] = ()
+    ) -> Iterator[Self]:
+        """Run the servers in a thread with a loop of its own, for synchronous programs."""
+        hub = cls(ssl_context=ssl_context, tokens=tokens)
+        loop = asyncio.new_event_loop()
+        thread = threading.Thread(target=loop.run_forever, name="FakeHub", daemon=True)
+        thread.start()
+        try:
+            asyncio.run_coroutine_threadsafe(hub.start(), loop).result()
+            yield hub
+        finally:
+            asyncio.run_coroutine_threadsafe(hub.stop(), loop).result()
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
+            loop.close()
+
+
+def _asked(request: web.Request) -> tuple[int, int] | None:
+    try:
+        asked = request.http_range
+    except ValueError:
+        return None
+    if asked.start is None and asked.stop is None:
+        return None
+    return asked.start or 0, asked.stop if asked.stop is not None else -1

@@ -1,0 +1,179 @@
+"""HTTP through aiohttp: one request, one response, no decision.
+
+Redirects, retries and the meaning of answers belong to others. This module knows sockets, and it is
+the only place where the token leaves the process for a file: to the Hub's own origin, and no other.
+
+Settings that matter, and why:
+
+* `auto_decompress=False` and `Accept-Encoding: identity`: ranges count encoded bytes.
+* `URL(..., encoded=True)`: yarl would requote a signed URL and break its signature.
+* `total=None`: aiohttp's default ends a transfer after five minutes.
+* `trust_env=True`: proxies come from the environment, as for every other client of the Hub.
+* `DummyCookieJar`: a cookie from a CDN is nobody's business.
+* `read_bufsize`: half a piece; more measured no faster and costs memory for each connection.
+* `max_line_size`, `max_field_size`: signed Location headers pass 8 KiB.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from yarl import URL
+
+from modelfetch.config import Config
+from modelfetch.core.origins import host_of, next_url, origin
+from modelfetch.errors import NetworkError
+
+__all__ = ["Reply", "Transport"]
+
+_READ_BUFFER = 512 << 10
+_MAX_HEADER = 32 << 10
+_MAX_REDIRECTS = 5
+
+
+@dataclass(slots=True)
+class Reply:
+    """A response whose body has not been read.
+
+    Attributes:
+        url: Where it came from; may be signed, so not for messages.
+        status: Status code.
+        headers: Fields; lookup ignores case.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str]
+    _response: aiohttp.ClientResponse
+
+    @property
+    def host(self) -> str:
+        """`host[:port]` for messages."""
+        return host_of(self.url)
+
+    @property
+    def request_id(self) -> str | None:
+        """The server's id of this request, whatever it calls it."""
+        names = ("X-Request-Id", "X-Amz-Cf-Id", "x-amz-request-id", "CF-Ray")
+        return next((self.headers[name] for name in names if name in self.headers), None)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, in chunks of any size.
+
+        Raises:
+            NetworkError: The connection broke, stalled, or ended before Content-Length.
+        """
+        content = self._response.content
+        while True:
+            with _mapped(self.url):
+                chunk = await content.readany()
+            if not chunk:
+                return
+            yield chunk
+
+
+class Transport:
+    """A pool of connections. Make it inside a running loop; close it.
+
+    Args:
+        config: Timeouts, endpoint, user agent.
+        token: The token for the Hub's origin, `None` for none.
+        user_agent: Value of the User-Agent field.
+    """
+
+    def __init__(self, config: Config, token: str | None, user_agent: str) -> None:
+        self._hub = origin(config.endpoint)
+        self._token = token
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": user_agent},
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=config.connect_timeout, sock_read=config.read_timeout
+            ),
+            auto_decompress=False,
+            trust_env=True,
+            read_bufsize=_READ_BUFFER,
+            max_line_size=_MAX_HEADER,
+            max_field_size=_MAX_HEADER,
+        )
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._session.close()
+
+    async def head(self, url: str) -> Reply:
+        """Send HEAD to `url`, follow nothing.
+
+        Raises:
+            NetworkError: No answer.
+        """
+        async with self._request("HEAD", url, {"Accept-Encoding": "identity"}) as reply:
+            return reply
+
+    @contextlib.asynccontextmanager
+    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Reply]:
+        """Send GET to `url`, follow redirects; leaving early closes the connection.
+
+        Raises:
+            NetworkError: No answer, or redirects without end.
+        """
+        for _ in range(_MAX_REDIRECTS):
+            async with self._request("GET", url, headers) as reply:
+                location = reply.headers.get("Location")
+                if reply.status not in (301, 302, 303, 307, 308) or location is None:
+                    yield reply
+                    return
+                try:
+                    url = next_url(url, location)
+                except ValueError as error:
+                    raise NetworkError(f"{host_of(url)} sent a bad redirect: {error}.") from None
+        raise NetworkError(f"{host_of(url)} redirects without end.", host=host_of(url))
+
+    @contextlib.asynccontextmanager
+    async def _request(
+        self, method: str, url: str, headers: Mapping[str, str]
+    ) -> AsyncIterator[Reply]:
+        sent = dict(headers)
+        if self._token is not None and origin(url) == self._hub:
+            sent["Authorization"] = f"Bearer {self._token}"
+        with _mapped(url):
+            response = await self._session.request(
+                method, URL(url, encoded=True), headers=sent, allow_redirects=False
+            )
+        try:
+            yield Reply(url, response.status, response.headers, response)
+        finally:
+            # A body read to its end has given its connection back already.
+            response.close() if method == "GET" else response.release()
+
+
+@contextlib.contextmanager
+def _mapped(url: str) -> Iterator[None]:
+    host = host_of(url)
+    try:
+        yield
+    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
+        raise NetworkError(
+            f"No secure connection to {host}: {_text(error)}.",
+            host=host,
+            hint="Check the clock, SSL_CERT_FILE and any proxy between.",
+        ) from None
+    except TimeoutError:
+        raise NetworkError(f"{host} was silent for too long.", host=host) from None
+    except aiohttp.ClientConnectorError as error:
+        raise NetworkError(f"{host} cannot be reached: {_text(error)}.", host=host) from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise NetworkError(f"The connection to {host} broke: {_text(error)}.", host=host) from None
+
+
+def _text(error: Exception) -> str:
+    # The text of aiohttp's errors may hold the URL, and a signed URL is a secret.
+    cause = getattr(error, "os_error", error)
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return type(error).__name__

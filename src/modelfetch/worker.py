@@ -1,0 +1,284 @@
+"""One connection at work: take a lease, ask for it, pass the gate, write what comes.
+
+Everything is decided in `core`: `transfer` says which span, `ranges` what a response is good for,
+`retry` whether to go on. What is left here is the order of effects, and these rules:
+
+* bytes are collected to a piece before they are written, but never kept from the disk for longer
+  than `HOLD_SECONDS` of a trickle, so that `kill -9` costs little at any speed;
+* whatever ends a request, the prefix that came is written first: also on cancellation;
+* a permit of the engine is held while a request is under way, and not while waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from modelfetch.core.pace import TokenBucket
+from modelfetch.core.pieces import piece_end
+from modelfetch.core.ranges import Action, Verdict, judge, range_headers
+from modelfetch.core.retry import Budget, RetryPolicy, retry_after
+from modelfetch.core.transfer import Lease, Transfer
+from modelfetch.errors import HubUnavailable, NetworkError, Offline, RateLimited
+from modelfetch.hub import Source
+from modelfetch.offload import Offload
+from modelfetch.storage.partial import PartialFile
+from modelfetch.transport import Reply, Transport
+from modelfetch.types import Span
+
+__all__ = ["Bell", "FileProgress", "Shared", "Signer", "Worker"]
+
+HOLD_SECONDS = 0.25
+# Shorter pauses are left to add up: the loop's timer is not finer.
+MIN_SLEEP = 0.005
+
+
+@dataclass(slots=True)
+class FileProgress:
+    """What is known of one file's progress; written by its workers, read by its job.
+
+    Attributes:
+        landed: Bytes on disk; never goes back, even when some prove wrong.
+        received: Bytes that came over the network in this run, those fetched twice included.
+        connections: Requests under way.
+        single_stream: Whether the server ignores ranges.
+        verified: Whether the file has its final name.
+    """
+
+    landed: int = 0
+    received: int = 0
+    connections: int = 0
+    single_stream: bool = False
+    verified: bool = False
+
+
+class Bell:
+    """Wakes everybody who waits for the next change."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake all who wait now."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Wait for the next ring."""
+        await self._event.wait()
+
+
+class Signer:
+    """The file's URL, fetched once for all connections, and again when it was refused.
+
+    Attributes:
+        source: The URL in use, `None` before the first and after a refusal.
+        etag: Strong validator of the first response from it. Another URL may lead to another edge
+            with tags of its own, so each begins anew; that both have the published bytes is for the
+            SHA-256 to prove.
+    """
+
+    def __init__(self, locate: Callable[[], Awaitable[Source]]) -> None:
+        self._locate = locate
+        self._lock = asyncio.Lock()
+        self.source: Source | None = None
+        self.etag: str | None = None
+
+    async def current(self) -> Source:
+        """Return the URL, asking the Hub for it if there is none.
+
+        Raises:
+            ModelFetchError: The Hub does not give one. After a `RateLimited` its wait is over.
+        """
+        async with self._lock:
+            if self.source is None:
+                try:
+                    self.source, self.etag = await self._locate(), None
+                except RateLimited as limited:
+                    # Slept with the lock held: the other connections wait behind it, and do not
+                    # ask.
+                    await asyncio.sleep(limited.retry_after or 1.0)
+                    raise
+            return self.source
+
+    def refused(self, source: Source) -> None:
+        """Forget `source`, unless another connection has renewed it already."""
+        if self.source is source:
+            self.source = None
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all transfers of an engine share.
+
+    Attributes:
+        permits: One for each connection of the engine.
+        bucket: The bound on the engine's speed.
+        waits: Until when (loop time) a host wants no requests.
+    """
+
+    transport: Transport
+    offload: Offload
+    permits: asyncio.Semaphore
+    bucket: TokenBucket
+    retry: RetryPolicy
+    waits: dict[str, float] = field(default_factory=dict)
+
+
+class Worker:
+    """One of a file's connections.
+
+    Args:
+        shared: The engine's resources.
+        transfer: The file's state, shared with its other workers.
+        partial: Where bytes go.
+        signer: Where bytes come from.
+        progress: What the job sees.
+        bell: Rung after every change of `transfer`.
+    """
+
+    def __init__(
+        self,
+        shared: Shared,
+        transfer: Transfer,
+        partial: PartialFile,
+        signer: Signer,
+        progress: FileProgress,
+        bell: Bell,
+    ) -> None:
+        self._shared, self._transfer, self._partial = shared, transfer, partial
+        self._signer, self._progress, self._bell = signer, progress, bell
+        self._loop = asyncio.get_running_loop()
+        self._speed = 0.0
+
+    async def run(self) -> None:
+        """Fetch leases until the file is complete.
+
+        Raises:
+            NetworkError, HubUnavailable: Patience is at its end.
+            ModelFetchError: The Hub refuses the file, or the disk does.
+        """
+        budget = Budget(self._shared.retry)
+        while not self._transfer.is_complete:
+            try:
+                await self._host_is_willing()
+                if not await self._fetch_next():
+                    await self._bell.wait()
+                continue
+            except (NetworkError, HubUnavailable) as error:
+                if not _may_pass(error) or not budget.spend(self._transfer.received):
+                    raise
+            await asyncio.sleep(budget.delay(random.random()))
+
+    async def _fetch_next(self) -> bool:
+        async with self._shared.permits:
+            lease = self._transfer.lease(self._speed)
+            if lease is None:
+                return False
+            self._progress.connections += 1
+            try:
+                await self._fetch(lease)
+            finally:
+                self._progress.connections -= 1
+                self._transfer.release(lease)
+                self._bell.ring()
+        return True
+
+    async def _fetch(self, lease: Lease) -> None:
+        source = await self._signer.current()
+        asked = Span(lease.position, lease.stop)
+        size = self._transfer.size_bytes
+        async with self._shared.transport.get(source.url, range_headers(asked)) as reply:
+            verdict = judge(asked, size, self._signer.etag, reply.status, reply.headers)
+            if verdict.span is None:
+                raise self._refusal(verdict, reply, source)
+            if verdict.action is Action.WHOLE and not self._transfer.begin_stream(lease):
+                return  # another connection is receiving the whole file already
+            self._progress.single_stream = self._transfer.is_streaming
+            self._signer.etag = self._signer.etag or verdict.etag
+            await self._receive(reply, lease, verdict.span)
+
+    def _refusal(self, verdict: Verdict, reply: Reply, source: Source) -> NetworkError:
+        if verdict.action is Action.RESIGN:
+            self._signer.refused(source)
+        if verdict.action is Action.WAIT:
+            wait = retry_after(reply.headers, time.time()) or 1.0
+            self._shared.waits[reply.host] = self._loop.time() + wait
+        error = NetworkError(
+            f"{reply.host} did not give the bytes asked for: {verdict.reason}.",
+            host=reply.host,
+            status=reply.status,
+            request_id=reply.request_id,
+            hint="What came is kept: ask again to go on.",
+        )
+        error.is_final = verdict.action is Action.GIVE_UP
+        return error
+
+    async def _host_is_willing(self) -> None:
+        source = await self._signer.current()
+        until = self._shared.waits.get(source.host, 0.0)
+        await asyncio.sleep(max(0.0, until - self._loop.time()))
+
+    async def _receive(self, reply: Reply, lease: Lease, span: Span) -> None:
+        held = _Held(span.start, self._loop.time())
+        try:
+            async for chunk in reply.chunks():
+                self._progress.received += len(chunk)
+                rest = memoryview(chunk)
+                while rest and held.stop < (end := min(span.stop, lease.stop)):
+                    room = piece_end(held.stop, end) - held.stop
+                    held.parts.append(rest[:room])
+                    held.stop += len(rest[:room])
+                    is_full, rest = len(rest) >= room, rest[room:]
+                    if is_full or self._loop.time() - held.since >= HOLD_SECONDS:
+                        await self._store(held, lease)
+                if held.stop >= min(span.stop, lease.stop):
+                    return
+                await self._throttle(len(chunk), held, lease)
+        finally:
+            await self._store(held, lease)
+        raise NetworkError(f"{reply.host} ended the body early.", host=reply.host)
+
+    async def _store(self, held: _Held, lease: Lease) -> None:
+        parts, span = held.parts, Span(held.start, held.stop)
+        now = self._loop.time()
+        elapsed, held.since = now - held.since, now
+        held.parts, held.start = [], held.stop
+        if not parts:
+            return
+        if not self._transfer.done.covers(span):
+            await self._shared.offload(self._partial.write, span.start, parts)
+        self._transfer.landed(lease, span)
+        self._progress.landed = max(self._progress.landed, self._transfer.done.size)
+        # A mean that follows changes within a few pieces; the first measure counts in full.
+        speed = span.size / max(elapsed, 1e-6)
+        self._speed = speed if self._speed == 0 else 0.7 * self._speed + 0.3 * speed
+        lease.speed = self._speed
+        self._bell.ring()
+
+    async def _throttle(self, nbytes: int, held: _Held, lease: Lease) -> None:
+        wait = self._shared.bucket.take(nbytes, self._loop.time())
+        if wait >= HOLD_SECONDS:
+            await self._store(held, lease)
+        if wait >= MIN_SLEEP:
+            await asyncio.sleep(wait)
+
+
+def _may_pass(error: NetworkError | HubUnavailable) -> bool:
+    return not isinstance(error, Offline) and not getattr(error, "is_final", False)
+
+
+@dataclass(slots=True)
+class _Held:
+    """Bytes that came and are not on disk: `[start, stop)`, since a moment of loop time."""
+
+    start: int
+    since: float
+    parts: list[memoryview] = field(default_factory=list)
+    stop: int = -1
+
+    def __post_init__(self) -> None:
+        self.stop = self.start

@@ -1,0 +1,66 @@
+"""What every test gets: no settings of the machine it runs on, the same examples each run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+# Before huggingface_hub is imported: it reads its environment once.
+for name in [name for name in os.environ if name.startswith(("HF_", "MODELFETCH_", "HUGGING"))]:
+    del os.environ[name]
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from modelfetch import Engine
+from modelfetch.core.retry import RetryPolicy
+from modelfetch.testing import FakeHub
+
+settings.register_profile(
+    "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("default")
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[FakeHub]:
+    async with FakeHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A cache root."""
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def settings_for(place: Path) -> Callable[..., dict[str, Any]]:
+    """Settings of an engine for a hub: quick to give up, its cache in the test's folder."""
+
+    def make(hub: FakeHub, **changes: Any) -> dict[str, Any]:
+        quick = RetryPolicy(attempts=4, base_seconds=0.01, max_seconds=0.05)
+        settings = {
+            "endpoint": hub.endpoint,
+            "cache_dir": place,
+            "token": False,
+            "retry": quick,
+            "read_timeout": 0.5,
+            **changes,
+        }
+        return settings
+
+    return make
+
+
+@pytest.fixture
+async def engine(
+    hub: FakeHub, settings_for: Callable[..., dict[str, Any]]
+) -> AsyncIterator[Engine]:
+    async with Engine(**settings_for(hub)) as engine:
+        yield engine

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from modelfetch.core.pieces import SpanSet
+from modelfetch.core.transfer import ALIGNMENT, MAX_LEASE, MIN_LEASE, Lease, Transfer, lease_size
+from modelfetch.types import Span
+
+MiB = 1 << 20
+
+
+def taken(transfer: Transfer, speed: float = 0.0) -> Lease:
+    lease = transfer.lease(speed)
+    assert lease is not None
+    return lease
+
+
+def test_leases_grow_with_speed_within_bounds() -> None:
+    assert lease_size(0.0) == MIN_LEASE
+    assert lease_size(5.0 * MiB) == 16 * MiB
+    assert lease_size(1e12) == MAX_LEASE
+
+
+def test_the_lowest_missing_offset_comes_first() -> None:
+    transfer = Transfer(100 * MiB, SpanSet([Span(0, 8 * MiB)]), 4)
+    first, second = taken(transfer), taken(transfer)
+    assert (first.position, second.position) == (8 * MiB, first.stop)
+
+
+def test_leases_end_on_slices() -> None:
+    transfer = Transfer(1000 * MiB, SpanSet([Span(0, 3 * MiB + 17)]), 4)
+    assert taken(transfer, 5.0 * MiB).stop % ALIGNMENT == 0
+
+
+def test_a_failed_lease_keeps_its_prefix() -> None:
+    transfer = Transfer(100 * MiB, SpanSet(), 4)
+    lease = taken(transfer)
+    transfer.landed(lease, Span(0, 1000))
+    transfer.release(lease)
+    assert taken(transfer).position == 1000
+
+
+def test_in_the_tail_the_largest_lease_is_split() -> None:
+    transfer = Transfer(8 * MiB, SpanSet(), 1)
+    victim = taken(transfer, 4.0 * MiB)
+    assert (victim.position, victim.stop) == (0, 8 * MiB)
+    helper = taken(transfer)
+    assert victim.stop == helper.position
+    assert helper.stop == 8 * MiB
+
+
+def test_what_is_nearly_done_is_not_split() -> None:
+    transfer = Transfer(MiB // 2, SpanSet(), 1)
+    taken(transfer)
+    assert transfer.lease() is None
+
+
+def test_a_stream_takes_everything_and_ends_the_others() -> None:
+    transfer = Transfer(100 * MiB, SpanSet([Span(0, MiB)]), 4)
+    stream, other = taken(transfer), taken(transfer)
+    assert transfer.begin_stream(stream)
+    assert not transfer.begin_stream(other)
+    assert (stream.position, stream.stop, other.remaining) == (0, 100 * MiB, 0)
+    assert transfer.lease() is None
+    transfer.release(other)
+    assert transfer.lease() is None
+
+
+def test_after_a_broken_stream_the_rest_can_be_leased_again() -> None:
+    transfer = Transfer(100 * MiB, SpanSet(), 4)
+    stream, other = taken(transfer), taken(transfer)
+    transfer.begin_stream(stream)
+    transfer.release(other)
+    transfer.landed(stream, Span(0, 5 * MiB))
+    transfer.release(stream)
+    assert taken(transfer).position == 5 * MiB
+
+
+def test_bytes_that_come_again_are_not_new() -> None:
+    transfer = Transfer(10, SpanSet([Span(0, 4)]), 1)
+    lease = taken(transfer)
+    transfer.begin_stream(lease)
+    assert transfer.landed(lease, Span(0, 6)) == 2
+    assert transfer.received == 2
+
+
+def test_lost_bytes_are_leased_again() -> None:
+    transfer = Transfer(10, SpanSet([Span(0, 10)]), 1)
+    assert transfer.is_complete
+    transfer.lose([Span(3, 5)])
+    lease = taken(transfer)
+    assert (lease.position, lease.stop) == (3, 5)
+
+
+def test_an_empty_file_is_complete() -> None:
+    transfer = Transfer(0, SpanSet(), 4)
+    assert transfer.is_complete
+    assert transfer.lease() is None
