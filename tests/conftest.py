@@ -45,7 +45,7 @@ def settings_for(place: Path) -> Callable[..., dict[str, Any]]:
 
     def make(hub: FakeHub, **changes: Any) -> dict[str, Any]:
         quick = RetryPolicy(attempts=4, base_seconds=0.01, max_seconds=0.05)
-        settings = {
+        return {
             "endpoint": hub.endpoint,
             "cache_dir": place,
             "token": False,
@@ -53,7 +53,6 @@ def settings_for(place: Path) -> Callable[..., dict[str, Any]]:
             "read_timeout": 0.5,
             **changes,
         }
-        return settings
 
     return make
 

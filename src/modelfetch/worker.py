@@ -12,6 +12,7 @@ Everything is decided in `core`: `transfer` says which span, `ranges` what a res
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -34,6 +35,7 @@ __all__ = ["Bell", "FileProgress", "Shared", "Signer", "Worker"]
 HOLD_SECONDS = 0.25
 # Shorter pauses are left to add up: the loop's timer is not finer.
 MIN_SLEEP = 0.005
+IDLE_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -66,9 +68,11 @@ class Bell:
         self._event.set()
         self._event = asyncio.Event()
 
-    async def wait(self) -> None:
-        """Wait for the next ring."""
-        await self._event.wait()
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait for the next ring, or that long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
 
 
 class Signer:
@@ -166,7 +170,8 @@ class Worker:
             try:
                 await self._host_is_willing()
                 if not await self._fetch_next():
-                    await self._bell.wait()
+                    # A lease that stalls rings no bell, and may be split all the same.
+                    await self._bell.wait(IDLE_SECONDS)
                 continue
             except (NetworkError, HubUnavailable) as error:
                 if not _may_pass(error) or not budget.spend(self._transfer.received):
@@ -175,7 +180,7 @@ class Worker:
 
     async def _fetch_next(self) -> bool:
         async with self._shared.permits:
-            lease = self._transfer.lease(self._speed)
+            lease = self._transfer.lease(self._loop.time(), self._speed)
             if lease is None:
                 return False
             self._progress.connections += 1
@@ -251,7 +256,7 @@ class Worker:
             return
         if not self._transfer.done.covers(span):
             await self._shared.offload(self._partial.write, span.start, parts)
-        self._transfer.landed(lease, span)
+        self._transfer.landed(lease, span, now)
         self._progress.landed = max(self._progress.landed, self._transfer.done.size)
         # A mean that follows changes within a few pieces; the first measure counts in full.
         speed = span.size / max(elapsed, 1e-6)

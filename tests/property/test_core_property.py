@@ -69,7 +69,7 @@ def test_leases_never_overlap_and_every_walk_ends_complete(data: st.DataObject) 
     for _ in range(data.draw(st.integers(0, 60))):
         step = data.draw(st.sampled_from(["lease", "land", "fail", "stream", "finish"]))
         if step == "lease":
-            lease = walk.transfer.lease(data.draw(st.floats(0, 1e9)))
+            lease = walk.transfer.lease(data.draw(st.floats(0, 100)), data.draw(st.floats(0, 1e9)))
             if lease is not None:
                 assert lease.remaining
                 walk.live.append(lease)
@@ -79,18 +79,18 @@ def test_leases_never_overlap_and_every_walk_ends_complete(data: st.DataObject) 
                 walk.transfer.begin_stream(lease)
             elif step == "land" and lease.remaining:
                 count = data.draw(st.integers(1, lease.remaining))
-                walk.transfer.landed(lease, Span(lease.position, lease.position + count))
+                walk.transfer.landed(lease, Span(lease.position, lease.position + count), 0.0)
             elif step == "fail" or not lease.remaining:
                 walk.transfer.release(lease)
                 walk.live.remove(lease)
             elif step == "finish":
-                walk.transfer.landed(lease, Span(lease.position, lease.stop))
+                walk.transfer.landed(lease, Span(lease.position, lease.stop), 0.0)
         walk.check()
     for lease in walk.live:
         walk.transfer.release(lease)
     walk.live.clear()
-    while (lease := walk.transfer.lease()) is not None:
-        walk.transfer.landed(lease, Span(lease.position, lease.stop))
+    while (lease := walk.transfer.lease(0.0)) is not None:
+        walk.transfer.landed(lease, Span(lease.position, lease.stop), 0.0)
         walk.transfer.release(lease)
         walk.check()
     assert walk.transfer.is_complete

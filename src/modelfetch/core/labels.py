@@ -144,6 +144,8 @@ def quality(label: str | None) -> float:
     while known:
         if known in _PLACE:
             return _PLACE[known] + (0.5 if known != label else 0.0)
+        if f"I{known}" in _PLACE:  # Q4_XS was probably meant to be IQ4_XS
+            return _PLACE[f"I{known}"]
         known = known.rpartition("_")[0]
     bits = "".join(re.findall("[1-9]", label)[:1])
     near = (_PLACE.get(f"Q{bits}_{size}") for size in ("K_M", "0", "K"))

@@ -134,8 +134,8 @@ def _read_stem(directory: str, stem: str) -> tuple[str, FileRole, Label | None]:
     """Return base, role and quantization of a GGUF file."""
     found = find_label(stem)
     base = (stem if found is None else stem[: found[0]]).rstrip("-_. ").lower()
-    own = None if found is None else found[1]
-    return base, _role(directory, stem, base, own), own or folder_label(directory)
+    label = folder_label(directory) if found is None else found[1]
+    return base, _role(directory, stem, base, label), label
 
 
 def _suffix(path: str, name: str) -> _Suffix | None:

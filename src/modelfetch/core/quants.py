@@ -157,11 +157,17 @@ def _last(path: str) -> str:
 
 
 def _nearest(builds: Iterable[Build], label: str | None) -> list[Build]:
-    """Return builds by how far they are from `label`; of two as far, the smaller one first."""
-    if label is None:
-        return list(builds)
-    wanted = quality(label)
-    return sorted(builds, key=lambda b: (abs(quality(b.label) - wanted), quality(b.label)))
+    """Return builds by how far they are from `label`; of two as far, the smaller one first.
+
+    Those that cannot be had go last.
+    """
+
+    def order(build: Build) -> tuple[bool, float, float]:
+        mine = quality(build.label)
+        far = 0.0 if label is None else abs(mine - quality(label))
+        return build.byte_split or not build.complete, far, mine if far else 0.0
+
+    return sorted(builds, key=order)
 
 
 def _variants(builds: Iterable[Build]) -> list[Variant]:

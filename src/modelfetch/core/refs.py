@@ -201,7 +201,7 @@ def _split_quantization(text: str) -> tuple[str, str | None]:
         return head.rstrip("/"), _decode(tail)
     start, at, tail = head.rpartition("@")
     tail = _decode(tail)
-    if at and parse_label(tail):
+    if at and "/" not in tail and parse_label(tail):
         return start.rstrip("/"), tail
     return head, None
 

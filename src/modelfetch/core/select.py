@@ -109,15 +109,18 @@ def _by_name(builds: Sequence[Build], text: str) -> Match | None:
 
 def _names(build: Build, loose: bool) -> list[tuple[str, ...]]:
     """Return what the files of a build are called, in lower case; `loose` without suffixes too."""
+    stem = build.name.stem.casefold()
+    stems = (stem, f"{build.name.directory.casefold()}/{stem}".lstrip("/"))
     names: list[tuple[str, ...]] = []
     for file in build.files:
         path = file.path.casefold()
         names.append((path, path.rpartition("/")[2]))
         if loose:
             names.append(tuple(name.removesuffix(".gguf") for name in names[-1]))
+    if build.byte_split:  # what the pieces are when joined
+        names.append(tuple(f"{stem}.gguf" for stem in stems))
     if loose:
-        stem = build.name.stem.casefold()
-        names.append((stem, f"{build.name.directory.casefold()}/{stem}"))
+        names.append(stems)
     return names
 
 

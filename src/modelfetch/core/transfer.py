@@ -10,13 +10,15 @@ A lease is sized by its connection's speed, about `LEASE_SECONDS` of it: long en
 trip does not matter, short enough that a failure costs little. Ends lie on multiples of
 `ALIGNMENT`, which keeps slice caches from fetching a slice for two requests.
 
-In the tail nothing is left to lease while slow connections still work. Then the lease with the most
-left is split: its owner stops at the new end, the idle connection fetches the rest.
+In the tail nothing is left to lease while slow connections still work. Then the lease that will
+take longest is split: its owner stops at the new end, the idle connection fetches the rest. What
+the owner has asked for beyond that is on its way already and comes twice, so a lease is split only
+when it would take `SPLIT_SECONDS` more, or has brought nothing for that long.
 
 A server without ranges sends the whole file from zero over one connection: `begin_stream` gives
 that connection everything and ends all other leases.
 
-No I/O, no clock: the shell reports what happened, and asks.
+No I/O, no clock: the shell reports what happened and when, and asks.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ MAX_LEASE = 64 << 20
 LEASE_SECONDS = 2.0
 # Below this a split costs more in a fresh connection than it saves.
 MIN_SPLIT = 512 << 10
-SPLIT_SECONDS = 0.5
+SPLIT_SECONDS = 1.0
 
 
 @dataclass(slots=True, eq=False)
@@ -45,17 +47,24 @@ class Lease:
     Attributes:
         position: Offset of the next byte to land; all before it, from the lease's start, is done.
         stop: End of the lease. It may shrink while the lease is being fetched.
-        speed: Bytes per second of its connection, as last reported.
+        since: When it was granted, or bytes of it landed last.
+        speed: Bytes per second of its connection; 0 when unknown.
     """
 
     position: int
     stop: int
+    since: float
     speed: float = 0.0
 
     @property
     def remaining(self) -> int:
         """Bytes that have not landed."""
         return max(0, self.stop - self.position)
+
+    def seconds_left(self, now: float) -> float:
+        """Return how long it will take, as far as one can tell; it grows in a stall."""
+        idle = now - self.since
+        return idle + self.remaining / self.speed if self.speed else idle
 
 
 def lease_size(speed: float) -> int:
@@ -106,27 +115,29 @@ class Transfer:
         """The leases being fetched, lowest first."""
         return tuple(sorted(self._leases, key=lambda lease: lease.position))
 
-    def lease(self, speed: float = 0.0) -> Lease | None:
+    def lease(self, now: float, speed: float = 0.0) -> Lease | None:
         """Give out the next span to fetch; `None` when there is none for now.
 
         Args:
+            now: Seconds, of any clock that does not go back.
             speed: Bytes per second of the connection that asks; 0 when unknown.
         """
         if self._stream is not None:
             return None
         gap = next(self._claimed.gaps(Span(0, self.size_bytes)), None)
         if gap is None:
-            return self._split(speed)
-        lease = Lease(gap.start, min(gap.stop, gap.start + self._length(gap, speed)), speed)
+            return self._split(now, speed)
+        stop = min(gap.stop, gap.start + self._length(gap, speed))
+        lease = Lease(gap.start, stop, now, speed)
         self._grant(lease)
         return lease
 
-    def landed(self, lease: Lease, span: Span) -> int:
+    def landed(self, lease: Lease, span: Span, now: float) -> int:
         """Record that `span` of `lease` is on disk; return how many of its bytes were new."""
         fresh = self.done.add(span)
         self._claimed.add(span)
         self.received += fresh
-        lease.position = max(lease.position, span.stop)
+        lease.position, lease.since = max(lease.position, span.stop), now
         return fresh
 
     def release(self, lease: Lease) -> None:
@@ -170,16 +181,15 @@ class Transfer:
         aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
         return aligned - gap.start if aligned > gap.start else wanted
 
-    def _split(self, speed: float) -> Lease | None:
-        victim = max(self._leases, key=lambda lease: lease.remaining, default=None)
-        if victim is None:
-            return None
-        if victim.remaining < max(2 * MIN_SPLIT, victim.speed * 2 * SPLIT_SECONDS):
+    def _split(self, now: float, speed: float) -> Lease | None:
+        large = [lease for lease in self._leases if lease.remaining >= 2 * MIN_SPLIT]
+        victim = max(large, key=lambda lease: lease.seconds_left(now), default=None)
+        if victim is None or victim.seconds_left(now) < SPLIT_SECONDS:
             return None
         middle = victim.position + victim.remaining // 2
         on_piece = middle // PIECE_SIZE * PIECE_SIZE
         cut = on_piece if on_piece > victim.position + MIN_SPLIT else middle
-        lease = Lease(cut, victim.stop, speed)
+        lease = Lease(cut, victim.stop, now, speed)
         victim.stop = cut
         self._leases.add(lease)
         return lease

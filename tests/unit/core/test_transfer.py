@@ -5,10 +5,11 @@ from modelfetch.core.transfer import ALIGNMENT, MAX_LEASE, MIN_LEASE, Lease, Tra
 from modelfetch.types import Span
 
 MiB = 1 << 20
+NOW = 100.0
 
 
 def taken(transfer: Transfer, speed: float = 0.0) -> Lease:
-    lease = transfer.lease(speed)
+    lease = transfer.lease(NOW, speed)
     assert lease is not None
     return lease
 
@@ -33,24 +34,37 @@ def test_leases_end_on_slices() -> None:
 def test_a_failed_lease_keeps_its_prefix() -> None:
     transfer = Transfer(100 * MiB, SpanSet(), 4)
     lease = taken(transfer)
-    transfer.landed(lease, Span(0, 1000))
+    transfer.landed(lease, Span(0, 1000), NOW)
     transfer.release(lease)
     assert taken(transfer).position == 1000
 
 
-def test_in_the_tail_the_largest_lease_is_split() -> None:
-    transfer = Transfer(8 * MiB, SpanSet(), 1)
-    victim = taken(transfer, 4.0 * MiB)
-    assert (victim.position, victim.stop) == (0, 8 * MiB)
+def test_in_the_tail_the_lease_that_takes_longest_is_split() -> None:
+    transfer = Transfer(16 * MiB, SpanSet(), 1)
+    slow, fast = taken(transfer, 3.0 * MiB), taken(transfer, 100.0 * MiB)
+    assert (slow.remaining, fast.remaining) == (8 * MiB, 8 * MiB)
     helper = taken(transfer)
-    assert victim.stop == helper.position
-    assert helper.stop == 8 * MiB
+    assert (helper.position, helper.stop, slow.stop) == (4 * MiB, 8 * MiB, 4 * MiB)
+    assert fast.remaining == 8 * MiB
 
 
-def test_what_is_nearly_done_is_not_split() -> None:
+def test_what_will_be_there_in_a_moment_is_not_split() -> None:
+    transfer = Transfer(8 * MiB, SpanSet(), 1)
+    taken(transfer, 100.0 * MiB)
+    assert transfer.lease(NOW) is None
+
+
+def test_a_lease_of_unknown_speed_is_split_when_it_brings_nothing() -> None:
+    transfer = Transfer(4 * MiB, SpanSet(), 1)
+    taken(transfer)
+    assert transfer.lease(NOW + 0.9) is None
+    assert transfer.lease(NOW + 1.1) is not None
+
+
+def test_small_change_is_not_split() -> None:
     transfer = Transfer(MiB // 2, SpanSet(), 1)
     taken(transfer)
-    assert transfer.lease() is None
+    assert transfer.lease(NOW + 60) is None
 
 
 def test_a_stream_takes_everything_and_ends_the_others() -> None:
@@ -59,9 +73,9 @@ def test_a_stream_takes_everything_and_ends_the_others() -> None:
     assert transfer.begin_stream(stream)
     assert not transfer.begin_stream(other)
     assert (stream.position, stream.stop, other.remaining) == (0, 100 * MiB, 0)
-    assert transfer.lease() is None
+    assert transfer.lease(NOW) is None
     transfer.release(other)
-    assert transfer.lease() is None
+    assert transfer.lease(NOW) is None
 
 
 def test_after_a_broken_stream_the_rest_can_be_leased_again() -> None:
@@ -69,7 +83,7 @@ def test_after_a_broken_stream_the_rest_can_be_leased_again() -> None:
     stream, other = taken(transfer), taken(transfer)
     transfer.begin_stream(stream)
     transfer.release(other)
-    transfer.landed(stream, Span(0, 5 * MiB))
+    transfer.landed(stream, Span(0, 5 * MiB), NOW)
     transfer.release(stream)
     assert taken(transfer).position == 5 * MiB
 
@@ -78,7 +92,7 @@ def test_bytes_that_come_again_are_not_new() -> None:
     transfer = Transfer(10, SpanSet([Span(0, 4)]), 1)
     lease = taken(transfer)
     transfer.begin_stream(lease)
-    assert transfer.landed(lease, Span(0, 6)) == 2
+    assert transfer.landed(lease, Span(0, 6), NOW) == 2
     assert transfer.received == 2
 
 
@@ -93,4 +107,4 @@ def test_lost_bytes_are_leased_again() -> None:
 def test_an_empty_file_is_complete() -> None:
     transfer = Transfer(0, SpanSet(), 4)
     assert transfer.is_complete
-    assert transfer.lease() is None
+    assert transfer.lease(NOW) is None

@@ -1,0 +1,41 @@
+"""What several test modules say to themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from modelfetch import LocalModel
+from modelfetch.testing import Content, PositionCoded
+
+REPO, FILE, LABEL = "acme/tiny-GGUF", "tiny-Q4_K_M.gguf", "Q4_K_M"
+MiB = 1 << 20
+
+
+def coded(size: int, seed: int = 1) -> PositionCoded:
+    """Content in which a byte at a wrong offset shows."""
+    return PositionCoded(size, seed)
+
+
+def assert_same(path: Path, content: Content) -> None:
+    """Compare a file with what it should hold, and say where it first differs."""
+    data, wanted = path.read_bytes(), content.read(0, content.size)
+    if data == wanted:
+        return
+    where = next((i for i, (a, b) in enumerate(zip(data, wanted, strict=False)) if a != b), None)
+    raise AssertionError(f"{len(data)} bytes, not {len(wanted)}; first difference at {where}")
+
+
+def assert_is(model: LocalModel, content: Content) -> None:
+    """Check that a model of one file is `content`."""
+    assert len(model.files) == 1
+    assert_same(model.path, content)
+
+
+def final_names(cache: Path) -> list[str]:
+    """Everything in a cache that a reader would take for a finished file."""
+    kept = (".incomplete", ".journal", ".lock", ".tmp")
+    return sorted(
+        str(path.relative_to(cache))
+        for path in cache.rglob("*")
+        if path.is_file() and not path.name.endswith(kept) and path.name != "CACHEDIR.TAG"
+    )
