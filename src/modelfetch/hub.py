@@ -23,7 +23,6 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -68,7 +67,7 @@ class Source:
 
 def user_agent(config: Config) -> str:
     """Return the User-Agent of all requests."""
-    own = f"modelfetch/{__version__} aiohttp/{version('aiohttp')}"
+    own = f"modelfetch/{__version__}"
     return f"{config.user_agent} {own}" if config.user_agent else own
 
 

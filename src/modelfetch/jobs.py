@@ -153,6 +153,7 @@ class Job:
     def start(self) -> None:
         """Begin or go on; for the engine."""
         self._task = asyncio.create_task(self._drive(), name=f"modelfetch {self.id}")
+        self._task.add_done_callback(self._never_began)
 
     def finish_at_once(self, model: LocalModel) -> None:
         """Mark that everything was there already; for the engine."""
@@ -206,6 +207,11 @@ class Job:
         finally:
             ticking.cancel()
             await asyncio.wait({ticking})
+
+    def _never_began(self, task: asyncio.Task[None]) -> None:
+        # A task that is cancelled before its first step runs none of its code.
+        if task.cancelled():
+            self._end(self._stop_input)
 
     def _end(self, reason: JobInput) -> None:
         if reason is JobInput.CANCEL:

@@ -240,9 +240,9 @@ class Worker:
                     is_full, rest = len(rest) >= room, rest[room:]
                     if is_full or self._loop.time() - held.since >= HOLD_SECONDS:
                         await self._store(held, lease)
+                await self._throttle(len(chunk), held, lease)
                 if held.stop >= min(span.stop, lease.stop):
                     return
-                await self._throttle(len(chunk), held, lease)
         finally:
             await self._store(held, lease)
         raise NetworkError(f"{reply.host} ended the body early.", host=reply.host)

@@ -39,7 +39,7 @@ def kill_and_resume(hub: FakeHub, cache: Path, content: Content, number: int, sh
     hub.add(repo, {name: content})
     with start(hub, cache, repo) as first:
         while hub.sent_bytes(name) < share * SIZE and first.poll() is None:
-            time.sleep(0.002)  # until the moment that was drawn, not for luck
+            time.sleep(0.01)  # until the moment that was drawn, not for luck
         first.kill()
     with start(hub, cache, repo) as second:
         out, err = second.communicate()
@@ -76,7 +76,7 @@ def test_an_interrupt_keeps_everything_and_says_how_to_go_on(
         hub.rate = MiB
         with start(hub, tmp_path, REPO) as first:
             while hub.sent_bytes(FILE) < 3 * MiB:
-                time.sleep(0.002)
+                time.sleep(0.01)
             first.send_signal(stop)
             _, err = first.communicate()
         assert first.returncode == 130

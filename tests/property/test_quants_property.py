@@ -169,7 +169,7 @@ def requests(repo: Repo) -> st.SearchStrategy[str | None]:
     return st.none() | labels | labels.map(str.lower) | parts | folders | below | odd | st.text()
 
 
-@settings(max_examples=400)
+@settings(max_examples=200)
 @given(repos())
 def test_every_build_has_a_selector_that_gets_exactly_it(repo: Repo) -> None:
     found = {tuple(f.path for f in build.files): build for build in variants(repo.files)}
@@ -194,7 +194,7 @@ def test_every_build_has_a_selector_that_gets_exactly_it(repo: Repo) -> None:
     assert len(set(selectors)) == len(selectors)
 
 
-@settings(max_examples=800)
+@settings(max_examples=400)
 @given(st.data())
 def test_no_request_gets_anything_but_one_whole_build(data: st.DataObject) -> None:
     repo = data.draw(repos())
@@ -214,7 +214,7 @@ def test_no_request_gets_anything_but_one_whole_build(data: st.DataObject) -> No
         assert file.path in repo.sidecars
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(st.data(), st.randoms(use_true_random=False))
 def test_the_order_of_the_listing_does_not_matter(data: st.DataObject, rng: random.Random) -> None:
     repo = data.draw(repos())

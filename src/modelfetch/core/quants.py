@@ -12,12 +12,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from modelfetch.core.labels import folder_label, parse_label, quality
-from modelfetch.core.names import FileName
+from modelfetch.core.names import FileName, read_name
 from modelfetch.core.select import DEFAULTS, Match, default, find
 from modelfetch.core.variants import Build, Entry, group, read_listing, variants
 from modelfetch.errors import (
     AmbiguousQuantization,
     IncompleteModel,
+    InvalidReference,
     ModelFetchError,
     ModelNotFound,
     QuantizationNotFound,
@@ -25,7 +26,7 @@ from modelfetch.errors import (
 )
 from modelfetch.types import FileRole, PlannedFile, RemoteFile
 
-__all__ = ["Build", "Choice", "choose", "variants"]
+__all__ = ["Build", "Choice", "choose", "combine", "variants"]
 
 # Projectors are small: fp16 runs everywhere, and the others follow by how well they keep it.
 _PROJECTORS = {"F16": 0, "BF16": 1, "F32": 2, "Q8_0": 3}
@@ -88,6 +89,29 @@ def choose(
         chosen.append(_plan(projector, FileRole.MMPROJ))
     label = build.quantization
     return Choice(None if label is None else str(label), match.rule, tuple(chosen))
+
+
+def combine(file: str | None, quantization: str | None) -> str | None:
+    """Return the request for a file or folder of a repository and a quantization, where given.
+
+    Args:
+        file: Path of a file or folder, as in a link.
+        quantization: What was asked for besides.
+
+    Raises:
+        InvalidReference: The file is another quantization than the one asked for.
+    """
+    if file is None:
+        return quantization
+    if read_name(file).role is FileRole.OTHER:
+        return f"{file}/{quantization or ''}"  # a folder
+    mine, asked = read_name(file).label, parse_label(quantization or "")
+    if quantization and (asked is None or asked.label != mine):
+        raise InvalidReference(
+            f"{file} is {mine or 'of no known quantization'}, not {quantization}.",
+            hint="Name the file or the quantization, not both.",
+        )
+    return file
 
 
 def _plan(file: RemoteFile, role: FileRole) -> PlannedFile:
@@ -204,4 +228,8 @@ def _distance(projector: str, model: str) -> int | None:
         home = projector
     if home and not f"{model}/".startswith(f"{home}/"):
         return None
-    return 1 + len(model.split("/")) - len(home.split("/"))
+    return 1 + _depth(model) - _depth(home)
+
+
+def _depth(directory: str) -> int:
+    return directory.count("/") + 1 if directory else 0

@@ -139,6 +139,8 @@ def parse(text: str, *, hosts: Collection[str] = ("huggingface.co", "hf.co")) ->
         host = _host(text)
         if host in _CATALOG_HOSTS or host in _known(hosts):
             return _parse_link(text, hosts)
+        if "." in host and text.count("/") > 1:
+            raise _invalid(f"{_shown(host)} looks like a host, and is not the configured Hub's.")
         return _parse_name(text[3:] if text[:3].lower() == "hf:" else text)
     body = text[scheme.end() :]
     if scheme[1].lower() in ("hf", "huggingface"):
@@ -157,9 +159,6 @@ def _parse_name(body: str) -> ModelRef:
     match = _NAME.fullmatch(body)
     if match is None:
         raise _invalid(f"{_shown(body)} has one @ too many; in a path it is written %40.")
-    owner = body.partition("/")[0]
-    if match["path"] and "." in owner:
-        raise _invalid(f"{_shown(owner)} looks like a host, and is not the configured Hub's.")
     found = (match["revision"], match["last"], branch or None)
     revisions = [revision for revision in found if revision is not None]
     if len(revisions) > 1:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from modelfetch.core.labels import Label, parse_label, tag_key
-from modelfetch.core.variants import Build, closest
+from modelfetch.core.variants import Build, closest, place
 
 __all__ = ["DEFAULTS", "Match", "default", "find"]
 
@@ -77,7 +77,7 @@ def default(builds: Sequence[Build], root: str = "") -> Match:
         builds: At least one build.
         root: Folder that all of them are in.
     """
-    usable = [b for b in builds if not b.byte_split] or list(builds)
+    usable = _main([b for b in builds if not b.byte_split] or builds, root)
     for text in DEFAULTS:
         match = _by_label(usable, text, root)
         if match is not None:
@@ -90,8 +90,16 @@ def default(builds: Sequence[Build], root: str = "") -> Match:
     return Match(tuple(usable), "no quantization asked, and none of the usual ones is there")
 
 
+def _main(builds: Sequence[Build], root: str) -> Sequence[Build]:
+    """Leave out what may be another model than the one at the top: other folder, other name."""
+    top = [build for build in builds if place(build, root) < 2]
+    bases = {build.name.base for build in top}
+    return [build for build in builds if build.name.base in bases] or builds
+
+
 def _as_default(match: Match, text: str) -> Match:
-    how = "" if match.rule.startswith(f"{text}, as asked") else f" ({match.rule})"
+    how = match.rule.removeprefix(f"{text}, as asked")
+    how = f" ({how})" if how == match.rule else how
     return Match(match.builds, f"no quantization asked, {text} is the default{how}")
 
 
@@ -134,6 +142,8 @@ def _by_label(builds: Sequence[Build], text: str, root: str = "") -> Match | Non
         if found:
             best = closest(found, root)
             where = "" if len(best) == len(found) else ", ahead of those in other folders"
+            if place(best[0], root) == 2:
+                where = f", in the folder {best[0].name.directory}"
             rule = rule.format(asked=wanted, found=best[0].quantization) + where
             return Match(tuple(best), rule)
     return None
@@ -180,7 +190,7 @@ def _by_folder(builds: Sequence[Build], text: str) -> Match | None:
             usual = default(inside, root)
             return Match(usual.builds, f"in the folder {root}, {usual.rule}")
     parent, _, label = folder.rpartition("/")
-    inside, root = _inside(builds, parent) if parent else ([], "")
+    inside, root = _inside(builds, parent)
     match = _by_label(inside, label, root)
     if match is None:
         return None
@@ -189,6 +199,8 @@ def _by_folder(builds: Sequence[Build], text: str) -> Match | None:
 
 def _inside(builds: Sequence[Build], folder: str) -> tuple[list[Build], str]:
     """Return the builds in `folder` or below, and the folder as the repository spells it."""
+    if not folder:
+        return [], ""
     wanted = f"{folder.casefold()}/"
     inside = [b for b in builds if f"{b.name.directory}/".casefold().startswith(wanted)]
     depth = folder.count("/") + 1

@@ -16,6 +16,7 @@ import os
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from modelfetch.core.journal import Encoder, Header, Piece, decode
@@ -50,7 +51,7 @@ class PartialFile:
     def __init__(self, paths: BlobPaths, file: RemoteFile, *, durable: bool = True) -> None:
         self._paths, self._durable = paths, durable
         self._size = file.size_bytes
-        self._header = Header(file.blob_name, file.size_bytes, disk.boot_id())
+        self._header = Header(file.blob_name, file.size_bytes, None)
         self._lock = threading.Lock()
         self._buffer: memoryview | None = None
         self._journal_is_sound = True
@@ -68,6 +69,7 @@ class PartialFile:
             self._paths.partial.parent.mkdir(parents=True, exist_ok=True)
             self._fd = os.open(self._paths.partial, _FLAGS, 0o666)
             disk.allocate(self._fd, self._size)
+            self._header = replace(self._header, boot_id=disk.boot_id())
             durable, written = self._recovered()
             self._begin_journal(durable, written)
         self.done = SpanSet(piece.span for piece in (*durable, *written))
