@@ -12,9 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.helpers import FILE, LABEL, REPO, MiB, assert_same, coded
 
 from modelfetch.testing import Content, FakeHub
-from tests.helpers import FILE, LABEL, REPO, MiB, assert_same, coded
 
 SIZE = 64 * MiB
 CONNECTIONS = 4
