@@ -1,0 +1,50 @@
+"""The documents say what is so: their examples run, their commands are CI's."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def blocks(document: str, language: str) -> list[str]:
+    text = (ROOT / document).read_text()
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def test_the_testing_guide_s_example_runs(tmp_path: Path) -> None:
+    scope: dict[str, Callable[[Path], None]] = {}
+    exec(blocks("docs/testing.md", "python")[0], scope)
+    scope["test_my_server_survives_a_reset"](tmp_path)
+
+
+@pytest.mark.parametrize("code", blocks("README.md", "python"))
+def test_the_readme_s_examples_are_python(code: str) -> None:
+    compile(f"async def example():\n{re.sub('^', '    ', code, flags=re.MULTILINE)}", "x", "exec")
+
+
+def test_the_readme_has_an_example_early_and_two_commands() -> None:
+    lines = (ROOT / "README.md").read_text().splitlines()
+    commands = [line[2:] for line in lines if line.startswith("$ pip install")]
+    assert commands == [
+        "pip install -e '.[cli]' && modelfetch demo",
+        "pip install -e '.[test]' && python -m pytest",
+    ]
+    assert lines.index("```python") < 50
+    assert "README.md" in (ROOT / ".ci/run").read_text()
+
+
+def test_every_fault_is_in_the_testing_guide() -> None:
+    from modelfetch import testing
+
+    guide = (ROOT / "docs/testing.md").read_text()
+    missing = [
+        n
+        for n in testing.__all__
+        if n not in guide and n not in ("Fault", "Reply", "LoggedRequest")
+    ]
+    assert missing == []
