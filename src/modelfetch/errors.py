@@ -33,29 +33,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 __all__ = [
-    "ModelFetchError",
-    "InvalidReference",
-    "InvalidConfiguration",
-    "ModelNotFound",
-    "RevisionNotFound",
-    "QuantizationNotFound",
-    "AmbiguousQuantization",
-    "IncompleteModel",
-    "AccessDenied",
-    "GatedModel",
-    "InvalidToken",
-    "HubUnavailable",
-    "RateLimited",
-    "Offline",
-    "NetworkError",
-    "IntegrityError",
-    "StorageError",
-    "InsufficientSpace",
-    "JobNotFound",
-    "InvalidState",
-    "JobCancelled",
-    "Variant",
-]
+    "ModelFetchError", "InvalidReference", "InvalidConfiguration", "ModelNotFound",
+    "RevisionNotFound", "QuantizationNotFound", "AmbiguousQuantization", "IncompleteModel",
+    "AccessDenied", "GatedModel", "InvalidToken", "HubUnavailable", "RateLimited", "Offline",
+    "NetworkError", "IntegrityError", "StorageError", "InsufficientSpace", "JobNotFound",
+    "InvalidState", "JobCancelled", "Variant",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +67,13 @@ class ModelFetchError(Exception):
 
     Attributes:
         kind: The `type` on the wire: `{"error": {"type": kind, "message": ...}}`.
+        code: A finer word than `kind`, for some.
+        param: The field of the request that is wrong, for some.
     """
 
     kind: ClassVar[str] = "internal_error"
+    code: ClassVar[str | None] = None
+    param: ClassVar[str | None] = None
 
     def __init__(
         self,
@@ -122,18 +109,16 @@ class ModelFetchError(Exception):
         return " ".join(parts)
 
     def to_dict(self) -> dict[str, str]:
-        """Return the wire form `{"type", "message"}`."""
-        return {"type": self.kind, "message": str(self)}
+        """Return the wire form `{"type", "message", "code"?, "param"?}`."""
+        wire = {"type": self.kind, "message": str(self), "code": self.code, "param": self.param}
+        return {name: text for name, text in wire.items() if text is not None}
 
 
 class InvalidReference(ModelFetchError, ValueError):
     """The text is not a model reference; the message says what was understood."""
 
     kind = "invalid_request"
-
-    def to_dict(self) -> dict[str, str]:
-        """Return the wire form; the fault is in the request's `model`."""
-        return {**super().to_dict(), "param": "model"}
+    param = "model"
 
 
 class InvalidConfiguration(ModelFetchError, ValueError):
@@ -163,6 +148,7 @@ class QuantizationNotFound(ModelFetchError):
     """
 
     kind = "quantization_not_found"
+    param = "quantization"
 
     def __init__(self, requested: str, available: Sequence[Variant], message: str) -> None:
         super().__init__(message, hint=_listing("Available", available))
@@ -179,6 +165,7 @@ class AmbiguousQuantization(ModelFetchError):
     """
 
     kind = "ambiguous_quantization"
+    param = "quantization"
 
     def __init__(self, requested: str | None, candidates: Sequence[Variant], message: str) -> None:
         super().__init__(message, hint=_listing("Say which", candidates))
@@ -194,6 +181,7 @@ class IncompleteModel(ModelFetchError):
     """
 
     kind = "model_not_found"
+    code = "incomplete_model"
 
     def __init__(self, message: str, missing: Sequence[str]) -> None:
         super().__init__(message, hint="Ask the publisher, or choose another quantization.")
@@ -298,10 +286,17 @@ class JobCancelled(ModelFetchError):
     kind = "cancelled"
 
 
-def _listing(lead: str, variants: Sequence[Variant]) -> str:
+# A message is for people; the fields have everything.
+_MOST_LISTED = 30
+
+
+def _listing(lead: str, variants: Sequence[Variant]) -> str | None:
     if not variants:
-        return "The repository has no GGUF model files."
-    return f"{lead}: " + ", ".join(f"{v.label} ({_human(v.size_bytes)})" for v in variants) + "."
+        return None
+    shown = [f"{v.label} ({_human(v.size_bytes)})" for v in variants[:_MOST_LISTED]]
+    if len(variants) > _MOST_LISTED:
+        shown.append(f"and {len(variants) - _MOST_LISTED} more")
+    return f"{lead}: {', '.join(shown)}."
 
 
 def _human(size_bytes: int) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelfetch.config import Config
-from modelfetch.core.quants import choose
+from modelfetch.core.quants import choose, combine
 from modelfetch.core.refs import ModelRef, parse
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import (
@@ -28,7 +29,6 @@ __all__ = ["Planner"]
 # A person waits for a plan; a transfer is the place for patience.
 _POLICY = RetryPolicy(attempts=4, base_seconds=0.5, max_seconds=4.0)
 _MAX_WAIT = 10.0
-_HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
 
 
 class Planner:
@@ -63,8 +63,7 @@ class Planner:
         include_mmproj: bool | None = None,
     ) -> Plan:
         """Return what a request comes down to; see `Engine.plan`."""
-        ref = self._reference(model, quantization, revision)
-        request = ref.file or ref.quantization
+        ref, request = self._understood(model, quantization, revision)
         with_mmproj = self._config.include_mmproj if include_mmproj is None else include_mmproj
         snapshot, unavailable = await self._snapshot(ref.repo, ref.revision or "main")
         try:
@@ -83,17 +82,18 @@ class Planner:
             files=choice.files,
         )
 
-    def _reference(self, model: str, quantization: str | None, revision: str | None) -> ModelRef:
-        host = urlsplit(self._config.endpoint).netloc
-        ref = parse(model, hosts=(*_HUB_HOSTS, host))
-        wanted = _agreed("quantization", ref.file or ref.quantization, quantization)
-        return ModelRef(
-            repo=ref.repo,
-            revision=_agreed("revision", ref.revision, revision),
-            quantization=None if ref.file else wanted,
-            file=ref.file,
-            catalog=ref.catalog,
-        )
+    def _understood(
+        self, model: str, quantization: str | None, revision: str | None
+    ) -> tuple[ModelRef, str | None]:
+        ref = parse(model, hosts=(urlsplit(self._config.endpoint).netloc,))
+        if ref.catalog:
+            raise InvalidReference(
+                f"{ref.repo} is an id of LM Studio's catalogue, which is not read yet.",
+                hint="Name the repository on the Hub, such as lmstudio-community/Qwen3-4B-GGUF.",
+            )
+        wanted = _agreed("quantization", ref.quantization, quantization)
+        revised = replace(ref, revision=_agreed("revision", ref.revision, revision))
+        return revised, combine(ref.file, wanted)
 
     async def _snapshot(self, repo: str, revision: str) -> tuple[Snapshot, HubUnavailable | None]:
         try:

@@ -254,3 +254,21 @@ async def test_cancelling_the_caller_leaves_nothing_behind(
         await task
     names = [t.get_name() for t in asyncio.all_tasks() if "modelfetch" in t.get_name()]
     assert names == []
+
+
+async def test_a_catalogue_id_is_not_taken_for_a_repository(hub: FakeHub, engine: Engine) -> None:
+    hub.add("qwen/qwen3-4b-2507", {FILE: b"x"})
+    error = await failure(engine, "https://lmstudio.ai/models/qwen/qwen3-4b-2507")
+    assert isinstance(error, InvalidReference)
+    assert hub.log == []
+
+
+async def test_a_folder_in_a_link_and_a_quantization_go_together(
+    hub: FakeHub, engine: Engine
+) -> None:
+    files = {f"{folder}/m-{label}.gguf": b"x" for folder in "ab" for label in ("Q8_0", "Q4_0")}
+    hub.add(REPO, files)
+    plan = await engine.plan(f"https://huggingface.co/{REPO}/tree/main/b", "Q8_0")
+    assert [file.path for file in plan.files] == ["b/m-Q8_0.gguf"]
+    error = await failure(engine, f"https://huggingface.co/{REPO}/blob/main/b/m-Q8_0.gguf", "Q4_0")
+    assert isinstance(error, InvalidReference)

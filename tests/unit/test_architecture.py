@@ -34,7 +34,7 @@ LAYERS = [
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
 PURE = {"asyncio", "os", "time", "random", "secrets", "logging", "threading", "socket", "pathlib"}
-LINES, BODY, PARAMETERS = 320, 50, 8
+LINES, BODY, PARAMETERS = 300, 50, 8
 
 
 def modules() -> list[Path]:

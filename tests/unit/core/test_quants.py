@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from modelfetch.core.quants import Build, Choice, choose, combine, variants
@@ -427,21 +425,18 @@ def test_a_file_that_is_not_the_quantization(file: str, quantization: str) -> No
     ],
     ids=["models", "shards", "others"],
 )
+@pytest.mark.timeout(20)  # takes 0.1 s; n² would take minutes
 def test_ten_thousand_files(names: list[str]) -> None:
     files = listing(*names, "x-Q8_0.gguf", "mmproj-F16.gguf")
-    start = time.perf_counter()
     assert paths(choose(files, "Q8_0")) == ["x-Q8_0.gguf", "mmproj-F16.gguf"]
-    # Takes 0.1 s where this was written; the bound leaves room for a busy machine, not for n².
-    assert time.perf_counter() - start < 1.0
 
 
+@pytest.mark.timeout(20)
 def test_a_hostile_count_costs_nothing_unless_asked_for() -> None:
     files = listing(*(f"m{n}-Q4_0-00001-of-99999.gguf" for n in range(1000)), "m-Q8_0.gguf")
-    start = time.perf_counter()
     assert choose(files, "Q8_0").quantization == "Q8_0"
     with pytest.raises(QuantizationNotFound):
         choose(files, "Q6_K")
-    assert time.perf_counter() - start < 1.0
     with pytest.raises(IncompleteModel) as caught:
         choose(files, "m0-Q4_0")
     assert len(caught.value.missing) == 99_998

