@@ -94,15 +94,9 @@ class ModelFetchError(Exception):
         self.path = path
 
     def __str__(self) -> str:
-        where = [
-            text
-            for text in (
-                self.host,
-                f"HTTP {self.status}" if self.status is not None else None,
-                f"request {self.request_id}" if self.request_id else None,
-            )
-            if text
-        ]
+        status = f"HTTP {self.status}" if self.status is not None else None
+        request = f"request {self.request_id}" if self.request_id else None
+        where = [text for text in (self.host, status, request) if text]
         parts = [self.message + (f" ({', '.join(where)})" if where else "")]
         if self.hint:
             parts.append(self.hint)
