@@ -294,9 +294,8 @@ def _listing(lead: str, variants: Sequence[Variant]) -> str | None:
 
 
 def _human(size_bytes: int) -> str:
-    size = float(size_bytes)
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+    size, unit = float(size_bytes), "B"
+    for larger in ("kB", "MB", "GB"):
+        if size >= 1000:
+            size, unit = size / 1000, larger
+    return f"{size:.1f} GB" if unit == "GB" else f"{size:.0f} {unit}"
