@@ -280,8 +280,7 @@ class JobCancelled(ModelFetchError):
     kind = "cancelled"
 
 
-# A message is for people; the fields have everything.
-_MOST_LISTED = 30
+_MOST_LISTED = 30  # in a message; the fields have everything
 
 
 def _listing(lead: str, variants: Sequence[Variant]) -> str | None:
