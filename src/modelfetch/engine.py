@@ -148,9 +148,9 @@ class Engine:
         plan = await self.plan(
             model, quantization, revision=revision, include_mmproj=include_mmproj
         )
-        await self._offload(snapshots.prepare, self._layout)
         if not await self._offload(snapshots.missing, self._layout, plan):
-            return self._finished(plan, await self._offload(snapshots.link, self._layout, plan))
+            return await self._finished(plan)
+        await self._offload(snapshots.prepare, self._layout, plan)
         running = self._job_for(plan)
         if running is None:
             await self._offload(snapshots.check_space, self._layout, plan)
@@ -201,7 +201,9 @@ class Engine:
         job.start()
         return job
 
-    def _finished(self, plan: Plan, model: LocalModel) -> Job:
+    async def _finished(self, plan: Plan) -> Job:
+        model = await self._offload(snapshots.link, self._layout, plan)
+        await self._offload(snapshots.discard_partials, self._layout, plan)
         job = self._new_job(None, plan)
         job.finish_at_once(model)
         return job

@@ -175,8 +175,9 @@ class FileFetcher:
         with storage_errors(final):
             if not final.is_file() or final.stat().st_size != self._file.size_bytes:
                 return False
-            # What a process that was killed between its last two steps left behind.
-            self._paths.journal.unlink(missing_ok=True)
+            # Left by a process that was killed between its last two steps, or made superfluous by
+            # another program that has fetched the same blob.
+            self._paths.unlink_partial()
             return True
 
 

@@ -169,7 +169,7 @@ class Worker:
         while not self._transfer.is_complete:
             try:
                 await self._host_is_willing()
-                if not await self._fetch_next():
+                if not await self._fetch_next() and not self._transfer.is_complete:
                     # A lease that stalls rings no bell, and may be split all the same.
                     await self._bell.wait(IDLE_SECONDS)
                 continue

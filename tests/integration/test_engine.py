@@ -19,6 +19,7 @@ from modelfetch import (
     JobCancelled,
     JobNotFound,
     JobState,
+    StorageError,
 )
 from modelfetch.testing import FakeHub, PositionCoded, Stall, Status, build_gguf
 
@@ -264,6 +265,42 @@ async def test_the_rate_is_bounded(hub: FakeHub, settings_for: Settings) -> None
     assert status.completed_at is not None
     # It may take longer than 1.5 seconds on any machine, and no less on none but for a burst.
     assert status.completed_at - status.started_at > 1.2
+
+
+async def test_durability_can_be_left_out(hub: FakeHub, settings_for: Settings) -> None:
+    content = coded(5 * MiB)
+    hub.add(REPO, {FILE: content})
+    async with Engine(**settings_for(hub, durable=False, flush_bytes=1)) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
+
+
+async def test_a_partial_that_a_clean_up_removes_is_noticed_and_begun_anew(
+    hub: FakeHub, settings_for: Settings, place: Path
+) -> None:
+    content = coded(5 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.rate = MiB
+    async with Engine(**settings_for(hub, flush_seconds=0.05)) as engine:
+        job = await engine.download(REPO, LABEL)
+        await until(job.events(), lambda status: status.downloaded_bytes > MiB)
+        for partial in place.rglob("*.incomplete"):
+            partial.unlink()
+        with pytest.raises(StorageError, match="removed by somebody"):
+            await job.result()
+        hub.rate = None
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
+
+
+async def test_a_read_only_cache_that_has_the_model_will_do(
+    hub: FakeHub, settings_for: Settings, place: Path
+) -> None:
+    content = coded(MiB)
+    hub.add(REPO, {FILE: content})
+    async with Engine(**settings_for(hub)) as engine:
+        await (await engine.download(REPO, LABEL)).result()
+        before = sorted((p, p.lstat().st_mtime_ns) for p in place.rglob("*"))
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
+        assert sorted((p, p.lstat().st_mtime_ns) for p in place.rglob("*")) == before
 
 
 async def test_a_push_between_two_calls_does_not_mix_files(hub: FakeHub, engine: Engine) -> None:

@@ -1,4 +1,4 @@
-"""Every path in the cache; no I/O.
+"""Every path in the cache; no I/O but removing a partial.
 
     <root>/
       CACHEDIR.TAG
@@ -35,6 +35,11 @@ class BlobPaths:
     journal: Path
     rejected: Path
     lock: Path
+
+    def unlink_partial(self) -> None:
+        """Remove the partial and its journal; for whoever holds the lock."""
+        self.partial.unlink(missing_ok=True)
+        self.journal.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ when its process dies, however it dies.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -17,6 +18,8 @@ from pathlib import Path
 
 __all__ = ["BlobLock"]
 
+# As huggingface_hub has it, whatever the umask: a group that shares a cache shares its locks.
+_MODE = 0o664
 _BUSY = frozenset({errno.EACCES, errno.EAGAIN, errno.EDEADLK})
 _NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
 
@@ -35,7 +38,10 @@ class BlobLock:
             OSError: The lock file cannot be made.
         """
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o664)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, _MODE)
+        if hasattr(os, "fchmod"):
+            with contextlib.suppress(PermissionError):  # somebody else's, who has seen to it
+                os.fchmod(fd, _MODE)
         try:
             _lock(fd)
         except OSError as error:

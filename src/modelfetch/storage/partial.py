@@ -98,14 +98,17 @@ class PartialFile:
         """
         with self._lock:
             count, flushing = self._encoder.pieces, self.unflushed_bytes
-        if not self._durable or not flushing or self._fd < 0:
+        if not flushing or self._fd < 0:
             return
         with storage_errors(self._paths.partial):
-            disk.flush(self._fd)
+            self._must_be_there()
+            if self._durable:
+                disk.flush(self._fd)
+                with self._lock:
+                    self._append(self._encoder.flushed(count))
+                disk.flush(self._journal_fd)
             with self._lock:
-                self._append(self._encoder.flushed(count))
                 self.unflushed_bytes -= flushing
-            disk.flush(self._journal_fd)
 
     def hash_into(self, hasher: Hasher, span: Span) -> None:
         """Feed the bytes of `span`, read back from the file, to `hasher`.
@@ -197,6 +200,14 @@ class PartialFile:
             if fd >= 0:
                 os.close(fd)
         self._fd = self._journal_fd = -1
+
+    def _must_be_there(self) -> None:
+        # A clean-up of the cache takes incomplete files: better to hear of it now than at the end.
+        if os.name != "nt" and os.fstat(self._fd).st_nlink == 0:
+            path = str(self._paths.partial)
+            raise StorageError(
+                f"{path} was removed by somebody.", hint="Ask again to start it anew.", path=path
+            )
 
     def _recovered(self) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
         pieces, flushed = self._read_pieces()

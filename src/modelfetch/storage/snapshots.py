@@ -14,6 +14,7 @@ from modelfetch.errors import InsufficientSpace
 from modelfetch.storage.disk import allocated_bytes, free_bytes
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import Layout
+from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.records import read_text, write_text
 from modelfetch.types import LocalFile, LocalModel, Plan, PlannedFile, RemoteFile, Snapshot
 
@@ -36,8 +37,11 @@ _TAG = (
 )
 
 
-def prepare(layout: Layout) -> None:
-    """Make the cache root and its marker.
+def prepare(layout: Layout, plan: Plan) -> None:
+    """Make the cache root, its marker, and the folder of the snapshot.
+
+    The snapshot's folder comes before the first partial: without any, huggingface_hub takes the
+    repository for corrupt.
 
     Raises:
         StorageError: The root is a file, or cannot be written.
@@ -46,8 +50,7 @@ def prepare(layout: Layout) -> None:
         layout.root.mkdir(parents=True, exist_ok=True)
         if not layout.tag.exists():
             write_text(layout.tag, _TAG)
-        if not os.access(layout.root, os.W_OK):
-            raise PermissionError(13, "Permission denied", str(layout.root))
+        layout.snapshot(plan.repo, plan.commit).mkdir(parents=True, exist_ok=True)
 
 
 def is_present(layout: Layout, repo: str, commit: str, file: RemoteFile) -> bool:
@@ -90,12 +93,24 @@ def check_space(layout: Layout, plan: Plan) -> None:
 
 
 def discard_partials(layout: Layout, plan: Plan) -> None:
-    """Remove what is there of files of `plan` that are not complete."""
+    """Remove the partials of files of `plan`, but not one that somebody is filling.
+
+    Raises:
+        StorageError: The file system refused.
+    """
     for file in plan.files:
+        if not (file.sha256 or file.git_oid):
+            continue
         paths = layout.blob(plan.repo, file.blob_name)
+        if not (paths.partial.exists() or paths.journal.exists()):
+            continue
+        lock = BlobLock(paths.lock)
         with storage_errors(paths.partial):
-            paths.partial.unlink(missing_ok=True)
-            paths.journal.unlink(missing_ok=True)
+            try:
+                if lock.try_acquire():
+                    paths.unlink_partial()
+            finally:
+                lock.release()
 
 
 def link(layout: Layout, plan: Plan) -> LocalModel:

@@ -73,7 +73,7 @@ class Cdn:
             else:
                 reply = ranged(request, grant.entry, f'"{grant.entry.cdn_etag}"')
         reply = self._hub.scripted("cdn", record, reply)
-        return await send(request, reply, record, self._hub.rate)
+        return await send(request, reply, record, lambda: self._hub.rate)
 
 
 def ranged(request: web.Request, entry: Entry, etag: str) -> Reply:
@@ -95,6 +95,8 @@ def ranged(request: web.Request, entry: Entry, etag: str) -> Reply:
         return whole
     start = asked.start or 0
     stop = content.size if asked.stop is None else min(asked.stop, content.size)
+    if request.headers["Range"].replace(" ", "").endswith("=-0"):
+        start = stop  # a suffix of nothing, which aiohttp reads as everything
     if start < 0:
         start = max(0, content.size + start)
     if start >= stop:

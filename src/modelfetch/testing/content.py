@@ -108,7 +108,8 @@ class PositionCoded(_Hashed):
     """
 
     def __init__(self, size: int, seed: int = 0, *, sha256: str | None = None) -> None:
-        self._size, self._base = size, (seed * 0x9E3779B97F4A7C15) & _MASK & ~((1 << 40) - 1)
+        self._size = size
+        self._base = (seed * 0x9E3779B97F4A7C15 & _MASK) >> 1 & ~((1 << 40) - 1)
         if sha256 is not None:
             self.__dict__["sha256"] = sha256
 

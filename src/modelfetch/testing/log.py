@@ -21,7 +21,8 @@ class LoggedRequest:
         repo: Repository that it is about, `""` if none.
         file: Path of the file in the repository, `""` if none.
         headers: Fields of the request, names in lower case.
-        asked: The range asked for, half-open, `None` without one.
+        asked: The range asked for, half-open, `None` without one; -1 stands for the end that an
+            open range leaves out, and the start of a suffix is negative.
         peer: The client's port: one for each connection.
         status: Status of the answer, 0 before it.
         spans: File bytes handed to the socket, half-open, one span for each request.

@@ -74,7 +74,7 @@ class Routes:
                 RateLimit=f'"{kind}";r=499;t=240',
                 RateLimit_Policy=f'"fixed window";"{kind}";q=500;w=300',
             )
-        return await send(request, reply, record, None)
+        return await send(request, reply, record, lambda: None)
 
     def _api(self, request: web.Request, record: LoggedRequest, parts: list[str]) -> Reply:
         if parts == ["api", "models"]:
@@ -143,8 +143,7 @@ class Routes:
         repo = self._repo(request, f"{parts[0]}/{parts[1]}")
         record.repo = repo.repo_id
         commit = self._commit(repo, parts[3])
-        if repo.gated and (token := self._token(request)) not in repo.allowed:
-            raise _Denied(401 if token is None else 403, _gate_text(repo), "GatedRepo")
+        self._pass_gate(request, repo)
         path = "/".join(parts[4:])
         entry = repo.commits[commit].get(path)
         if entry is None:
@@ -170,6 +169,7 @@ class Routes:
 
     def _cached(self, request: web.Request, record: LoggedRequest, parts: list[str]) -> Reply:
         repo = self._repo(request, f"{parts[3]}/{parts[4]}")
+        self._pass_gate(request, repo)
         record.repo, record.file = repo.repo_id, "/".join(parts[6:])
         entry = repo.commits[self._commit(repo, parts[5])].get(record.file)
         if entry is None:
@@ -185,6 +185,10 @@ class Routes:
         if token not in self._hub.tokens:
             raise _Denied(401, _BAD_TOKEN)
         return token
+
+    def _pass_gate(self, request: web.Request, repo: Repo) -> None:
+        if repo.gated and (token := self._token(request)) not in repo.allowed:
+            raise _Denied(401 if token is None else 403, _gate_text(repo), "GatedRepo")
 
     def _repo(self, request: web.Request, repo_id: str) -> Repo:
         token = self._token(request)

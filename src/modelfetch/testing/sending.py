@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections.abc import Callable
 
 from aiohttp import web
 
@@ -21,7 +22,7 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 async def send(
-    request: web.Request, reply: Reply, record: LoggedRequest, rate: float | None
+    request: web.Request, reply: Reply, record: LoggedRequest, rate: Callable[[], float | None]
 ) -> web.StreamResponse:
     """Send `reply` and note in `record` what went out.
 
@@ -29,7 +30,7 @@ async def send(
         request: The request that it answers.
         reply: What to send.
         record: The log's entry.
-        rate: Bytes per second, `None` for as fast as it goes.
+        rate: Says the bytes per second, `None` for as fast as it goes; asked all the time.
     """
     record.status = reply.status
     await asyncio.sleep(reply.delay)
@@ -38,7 +39,7 @@ async def send(
         response.content_length = reply.length
     else:
         response.enable_chunked_encoding()
-    if rate is not None:
+    if rate() is not None:
         _keep_little_in_flight(request)
     await response.prepare(request)
     if request.method != "HEAD":
@@ -52,22 +53,27 @@ async def send(
 
 
 async def _send_body(
-    response: web.StreamResponse, reply: Reply, record: LoggedRequest, rate: float | None
+    response: web.StreamResponse,
+    reply: Reply,
+    record: LoggedRequest,
+    rate: Callable[[], float | None],
 ) -> None:
     end = reply.length
     if reply.sent_at_most is not None:
         end = min(end, reply.sent_at_most)
-    step = _CHUNK if rate is None else max(1, min(_CHUNK, int(rate / _RATED_CHUNKS_A_SECOND)))
     loop = asyncio.get_running_loop()
-    due = loop.time()
-    for offset in range(0, end, step):
-        chunk = _piece(reply, offset, min(end, offset + step))
+    due, offset = loop.time(), 0
+    while offset < end:
+        speed = rate()
+        step = _CHUNK if speed is None else max(1, int(speed / _RATED_CHUNKS_A_SECOND))
+        chunk = _piece(reply, offset, min(end, offset + min(step, _CHUNK)))
         await response.write(chunk)
+        offset += len(chunk)
         record.sent += len(chunk)
         if reply.content is not None:
-            record.spans[:] = [(reply.start, reply.start + offset + len(chunk))]
-        if rate is not None:
-            due = max(due, loop.time() - 0.1) + len(chunk) / rate
+            record.spans[:] = [(reply.start, reply.start + offset)]
+        if speed is not None:
+            due = max(due, loop.time() - 0.1) + len(chunk) / speed
             await asyncio.sleep(due - loop.time())
 
 
