@@ -14,8 +14,8 @@ from modelfetch.broadcast import Broadcast
 from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
 from modelfetch.errors import InvalidState, JobNotFound
-from modelfetch.fetcher import FileFetcher
-from modelfetch.hub import locate, user_agent
+from modelfetch.gatherer import Gatherer
+from modelfetch.hub import user_agent
 from modelfetch.jobs import Job
 from modelfetch.offload import Offload
 from modelfetch.planner import Planner
@@ -23,14 +23,10 @@ from modelfetch.status import JobStatus
 from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
 from modelfetch.transport import Transport
-from modelfetch.types import LocalModel, Plan, PlannedFile
+from modelfetch.types import LocalModel, Plan
 from modelfetch.worker import FileProgress, Shared
 
 __all__ = ["Engine"]
-
-# Two files at once hide the hashing of one behind the transfer of another; more would only split
-# the same connections further.
-FILES_AT_ONCE = 3
 
 
 class Engine:
@@ -212,38 +208,14 @@ class Engine:
         return Job(
             job_id,
             plan,
-            run=partial(self._fetch_all, plan),
+            run=partial(self._gather, plan),
             on_status=self._broadcast.publish,
             discard=partial(self._offload, snapshots.discard_partials, self._layout, plan),
         )
 
-    async def _fetch_all(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
+    async def _gather(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
         shared = await self._connected()
-        turns = asyncio.Semaphore(FILES_AT_ONCE)
-
-        async def fetch_one(file: PlannedFile) -> None:
-            async with turns:
-                await self._fetcher(shared, plan, file, progress[file.path]).run()
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for file in plan.files:
-                    group.create_task(fetch_one(file))
-        except BaseExceptionGroup as failures:
-            raise failures.exceptions[0] from None
-        return await self._offload(snapshots.link, self._layout, plan)
-
-    def _fetcher(
-        self, shared: Shared, plan: Plan, file: PlannedFile, progress: FileProgress
-    ) -> FileFetcher:
-        return FileFetcher(
-            shared,
-            file,
-            self._layout.blob(plan.repo, file.blob_name),
-            partial(locate, self.config, shared.transport, plan.repo, plan.commit, file),
-            self.config,
-            progress,
-        )
+        return await Gatherer(shared, self._layout, self.config, plan).run(progress)
 
     async def _connected(self) -> Shared:
         if self._shared is None:

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 from modelfetch.config import Config
 from modelfetch.core.transfer import Transfer
 from modelfetch.errors import IntegrityError
 from modelfetch.hub import Source
+from modelfetch.offload import held
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.locks import BlobLock
@@ -31,8 +32,6 @@ from modelfetch.worker import Bell, FileProgress, Shared, Signer, Worker
 
 __all__ = ["FileFetcher"]
 
-# How often a lock that somebody else has is tried: he may end at any moment, or be at it for hours.
-LOCK_POLL_SECONDS = 0.1
 # At most this much is hashed in one call of a thread, so that cancelling stays quick.
 HASH_STRIDE = 8 << 20
 # A connection for less than this costs more than it brings.
@@ -73,7 +72,7 @@ class FileFetcher:
         Raises:
             ModelFetchError: It cannot be had; what came is kept.
         """
-        async with self._locked():
+        async with held(self._shared.offload, BlobLock(self._paths.lock)):
             if not await self._shared.offload(self._is_published):
                 partial = PartialFile(self._paths, self._file, durable=self._config.durable)
                 try:
@@ -154,21 +153,6 @@ class FileFetcher:
                     while partial.unflushed_bytes < self._config.flush_bytes:
                         await self._bell.wait()
             await self._shared.offload(partial.flush)
-
-    @contextlib.asynccontextmanager
-    async def _locked(self) -> AsyncIterator[None]:
-        lock = BlobLock(self._paths.lock)
-        try:
-            while not await self._shared.offload(self._try, lock):  # noqa: ASYNC110
-                # Another process gives no signal that it is done.
-                await asyncio.sleep(LOCK_POLL_SECONDS)
-            yield
-        finally:
-            lock.release()
-
-    def _try(self, lock: BlobLock) -> bool:
-        with storage_errors(self._paths.lock):
-            return lock.try_acquire()
 
     def _is_published(self) -> bool:
         final = self._paths.final

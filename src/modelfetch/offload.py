@@ -7,13 +7,17 @@ cancellation goes on: nobody closes a file under a running write, and no write i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, TypeVarTuple
+from typing import Protocol, TypeVar, TypeVarTuple
 
 from aiofiles.os import wrap
 
-__all__ = ["Offload"]
+__all__ = ["Lock", "Offload", "held"]
+
+# How often a lock that somebody else has is tried: he may end at any moment, or be at it for hours.
+LOCK_POLL_SECONDS = 0.1
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -44,6 +48,28 @@ class Offload:
     def close(self) -> None:
         """End the threads; calls must have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+class Lock(Protocol):
+    """What can be taken by one at a time, among processes too."""
+
+    def try_acquire(self) -> bool:
+        """Take it if it is free; return whether it is ours."""
+
+    def release(self) -> None:
+        """Give it back; harmless when it is not ours."""
+
+
+@contextlib.asynccontextmanager
+async def held(offload: Offload, lock: Lock) -> AsyncIterator[None]:
+    """Hold `lock` inside the `async with`; wait for it before, as long as it takes."""
+    try:
+        while not await offload(lock.try_acquire):  # noqa: ASYNC110
+            # Another process gives no signal that it is done.
+            await asyncio.sleep(LOCK_POLL_SECONDS)
+        yield
+    finally:
+        lock.release()
 
 
 async def _settled(task: asyncio.Future[_T]) -> None:

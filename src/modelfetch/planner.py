@@ -80,6 +80,7 @@ class Planner:
             quantization=choice.quantization,
             rule=choice.rule + (" (from the cache; the Hub was not asked)" if unavailable else ""),
             files=choice.files,
+            joined_path=choice.joined_path,
         )
 
     def _understood(

@@ -48,7 +48,7 @@ class Span:
 class FileRole(StrEnum):
     """What a file of a repository is for.
 
-    Only `MODEL` and `MMPROJ` files are ever part of a plan.
+    Only `MODEL`, `BYTE_PART` and `MMPROJ` files are ever part of a plan.
     """
 
     MODEL = "model"
@@ -124,6 +124,8 @@ class Plan:
         quantization: Label of the build, such as `Q4_K_M`; `None` when the name does not tell.
         rule: Which rule chose the build, in words.
         files: What will be fetched; model files first, in order of their shards.
+        joined_path: Path that the model gets when its byte parts are joined; `None` for one that
+            is published whole or in shards.
     """
 
     repo: str
@@ -132,6 +134,7 @@ class Plan:
     quantization: str | None
     rule: str
     files: tuple[PlannedFile, ...]
+    joined_path: str | None = None
 
     @property
     def total_size_bytes(self) -> int:

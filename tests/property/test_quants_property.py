@@ -184,12 +184,10 @@ def test_every_build_has_a_selector_that_gets_exactly_it(repo: Repo) -> None:
         except IncompleteModel as error:
             assert not made.complete
             assert error.missing == build.missing
-        except ModelFetchError:
-            assert made.byte_split
         else:
             assert tuple(file.path for file in choice.files) == tuple(made.paths)
             assert made.complete
-            assert not made.byte_split
+            assert (choice.joined_path is not None) == made.byte_split
     selectors = [build.selector for build in found.values()]
     assert len(set(selectors)) == len(selectors)
 
@@ -203,9 +201,11 @@ def test_no_request_gets_anything_but_one_whole_build(data: st.DataObject) -> No
         choice = choose(repo.files, request)
     except ModelFetchError:
         return
-    model = tuple(file.path for file in choice.files if file.role is FileRole.MODEL)
-    whole = {tuple(b.paths) for b in repo.builds if b.complete and not b.byte_split}
+    kinds = (FileRole.MODEL, FileRole.BYTE_PART)
+    model = tuple(file.path for file in choice.files if file.role in kinds)
+    whole = {tuple(b.paths): b.byte_split for b in repo.builds if b.complete}
     assert model in whole
+    assert (choice.joined_path is not None) == whole[model]
     rest = choice.files[len(model) :]
     assert len(rest) <= 1
     for file in rest:

@@ -23,6 +23,7 @@ LAYERS = [
     ["hub"],
     ["worker"],
     ["fetcher"],
+    ["gatherer"],
     ["planner", "broadcast"],
     ["jobs"],
     ["engine"],
@@ -93,7 +94,7 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    assert using == {"offload", "worker", "fetcher", "planner", "broadcast", "jobs", "engine",
+    assert using == {"offload", "worker", "fetcher", "gatherer", "planner", "broadcast", "jobs", "engine",
                      "blocking", "cli"}  # fmt: skip
 
 

@@ -49,12 +49,14 @@ class Choice:
     Attributes:
         quantization: Such as `UD-Q4_K_XL`; `None` when no name tells.
         rule: Which rule chose it, in words for the user.
-        files: What to fetch: the model in order of its shards, then the projector.
+        files: What to fetch: the model in order of its shards or parts, then the projector.
+        joined_path: Path of the model when its byte parts are joined; `None` without such parts.
     """
 
     quantization: str | None
     rule: str
     files: tuple[PlannedFile, ...]
+    joined_path: str | None = None
 
 
 def choose(
@@ -69,9 +71,9 @@ def choose(
         include_mmproj: Whether a multimodal model's projector belongs to the model.
 
     Raises:
-        QuantizationNotFound: There is nothing of that name, or only as pieces to be joined.
+        QuantizationNotFound: There is nothing of that name.
         AmbiguousQuantization: Several builds fit equally well.
-        IncompleteModel: A shard is missing upstream.
+        IncompleteModel: A shard or part is missing upstream.
         ModelNotFound: Nothing was asked, and the repository has no GGUF models.
     """
     entries = read_listing(files)
@@ -82,13 +84,17 @@ def choose(
     match = default(builds) if asked is None else find(builds, asked)
     if match is None:
         raise _not_found(entries, builds, asked or "")
-    build = _usable(match, builds, asked)
-    chosen = [_plan(file, FileRole.MODEL) for file in build.files]
+    build = _usable(match, asked)
+    role = FileRole.BYTE_PART if build.byte_split else FileRole.MODEL
+    chosen = [_plan(file, role) for file in build.files]
     projector = _projector(entries, build.name) if include_mmproj else None
     if projector is not None:
         chosen.append(_plan(projector, FileRole.MMPROJ))
-    label = build.quantization
-    return Choice(None if label is None else str(label), match.rule, tuple(chosen))
+    label = None if build.quantization is None else str(build.quantization)
+    if not build.byte_split:
+        return Choice(label, match.rule, tuple(chosen))
+    rule = f"{match.rule}; joined from {len(build.files)} parts"
+    return Choice(label, rule, tuple(chosen), _joined_path(build))
 
 
 def combine(file: str | None, quantization: str | None) -> str | None:
@@ -118,19 +124,16 @@ def _plan(file: RemoteFile, role: FileRole) -> PlannedFile:
     return PlannedFile(file.path, file.size_bytes, file.sha256, file.git_oid, role=role)
 
 
-def _usable(match: Match, builds: Sequence[Build], asked: str | None) -> Build:
+def _joined_path(build: Build) -> str:
+    folder = f"{build.name.directory}/" if build.name.directory else ""
+    return f"{folder}{build.name.stem}.gguf"
+
+
+def _usable(match: Match, asked: str | None) -> Build:
     """Return the one build of `match`, or raise what keeps it from being fetched."""
     if len(match.builds) > 1:
         raise _ambiguous(match, asked)
     build = match.builds[0]
-    if build.byte_split:
-        others = [other for other in builds if not other.byte_split]
-        raise QuantizationNotFound(
-            asked or build.selector,
-            _variants(_nearest(others, build.label)),
-            f"{build.selector} is published in pieces ({build.files[0].path}, ...) that must be "
-            "joined, which modelfetch cannot do yet.",
-        )
     if not build.complete:
         missing = build.missing
         raise IncompleteModel(

@@ -139,6 +139,8 @@ def _by_label(builds: Sequence[Build], text: str, root: str = "") -> Match | Non
     labelled = [(build, build.quantization) for build in builds]
     for fits, rule in _attempts(wanted):
         found = [build for build, label in labelled if label is not None and fits(label)]
+        # The same build whole spares the joining of its parts.
+        found = [build for build in found if not build.byte_split] or found
         if found:
             best = closest(found, root)
             where = "" if len(best) == len(found) else ", ahead of those in other folders"

@@ -16,6 +16,8 @@ import os
 import sys
 from pathlib import Path
 
+from modelfetch.storage.faults import storage_errors
+
 __all__ = ["BlobLock"]
 
 # As huggingface_hub has it, whatever the umask: a group that shares a cache shares its locks.
@@ -35,8 +37,12 @@ class BlobLock:
         """Take the lock if it is free; return whether it is ours.
 
         Raises:
-            OSError: The lock file cannot be made.
+            StorageError: The lock file cannot be made.
         """
+        with storage_errors(self._path):
+            return self._try_acquire()
+
+    def _try_acquire(self) -> bool:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT, _MODE)
         if hasattr(os, "fchmod"):

@@ -16,16 +16,27 @@ from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.records import read_text, write_text
-from modelfetch.types import LocalFile, LocalModel, Plan, PlannedFile, RemoteFile, Snapshot
+from modelfetch.types import (
+    FileRole,
+    LocalFile,
+    LocalModel,
+    Plan,
+    PlannedFile,
+    RemoteFile,
+    Snapshot,
+)
 
 __all__ = [
     "check_space",
     "discard_partials",
+    "is_joined",
     "is_present",
+    "joined_size",
     "link",
     "local_model",
     "local_snapshot",
     "missing",
+    "point",
     "prepare",
 ]
 
@@ -65,8 +76,24 @@ def is_present(layout: Layout, repo: str, commit: str, file: RemoteFile) -> bool
 
 
 def missing(layout: Layout, plan: Plan) -> list[PlannedFile]:
-    """Return the files of `plan` that are not in the cache."""
-    return [f for f in plan.files if not is_present(layout, plan.repo, plan.commit, f)]
+    """Return the files of `plan` that are not in the cache, alone or joined."""
+    needed = [file for file in plan.files if file.role is not FileRole.BYTE_PART]
+    if not is_joined(layout, plan):
+        needed = list(plan.files)
+    return [f for f in needed if not is_present(layout, plan.repo, plan.commit, f)]
+
+
+def is_joined(layout: Layout, plan: Plan) -> bool:
+    """Return whether the byte parts of `plan` are in the cache as one file."""
+    if plan.joined_path is None:
+        return False
+    path = layout.snapshot(plan.repo, plan.commit, plan.joined_path)
+    return _has_size(path, joined_size(plan))
+
+
+def joined_size(plan: Plan) -> int:
+    """Return the size of the byte parts of `plan`, joined."""
+    return sum(file.size_bytes for file in plan.files if file.role is FileRole.BYTE_PART)
 
 
 def check_space(layout: Layout, plan: Plan) -> None:
@@ -80,6 +107,8 @@ def check_space(layout: Layout, plan: Plan) -> None:
     for file in missing(layout, plan):
         reserved = allocated_bytes(layout.blob(plan.repo, file.blob_name).partial)
         needed += max(0, file.size_bytes - reserved)
+    if not is_joined(layout, plan):
+        needed += joined_size(plan)  # the parts are there until the whole is
     with storage_errors(layout.root):
         free = free_bytes(layout.root)
     if needed > free:
@@ -123,9 +152,11 @@ def link(layout: Layout, plan: Plan) -> LocalModel:
     """
     with storage_errors(layout.repo(plan.repo)):
         for file in plan.files:
+            if file.role is FileRole.BYTE_PART:
+                continue  # its place is in the joined file
             pointer = layout.snapshot(plan.repo, plan.commit, file.path)
             if not _has_size(pointer, file.size_bytes):
-                _point(pointer, layout.blob(plan.repo, file.blob_name).final)
+                point(pointer, layout.blob(plan.repo, file.blob_name).final)
         if plan.revision != plan.commit and is_safe_path(plan.revision):
             ref = layout.ref(plan.repo, plan.revision)
             if read_text(ref) != plan.commit:
@@ -135,20 +166,22 @@ def link(layout: Layout, plan: Plan) -> LocalModel:
 
 def local_model(layout: Layout, plan: Plan) -> LocalModel:
     """Return the model of `plan` as it is on disk."""
-    return LocalModel(
-        repo=plan.repo,
-        commit=plan.commit,
-        quantization=plan.quantization,
-        files=tuple(
-            LocalFile(
-                path=layout.snapshot(plan.repo, plan.commit, file.path),
-                size_bytes=file.size_bytes,
-                sha256=file.sha256,
-                role=file.role,
-            )
-            for file in plan.files
-        ),
-    )
+    files = [
+        LocalFile(
+            path=layout.snapshot(plan.repo, plan.commit, file.path),
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            role=file.role,
+        )
+        for file in plan.files
+        if file.role is not FileRole.BYTE_PART
+    ]
+    if plan.joined_path is not None:
+        folder = layout.snapshot(plan.repo, plan.commit)
+        joined = _described(folder, layout.snapshot(plan.repo, plan.commit, plan.joined_path))
+        path = folder.joinpath(joined.path)
+        files.insert(0, LocalFile(path, joined.size_bytes, joined.sha256, FileRole.MODEL))
+    return LocalModel(plan.repo, plan.commit, plan.quantization, tuple(files))
 
 
 def local_snapshot(layout: Layout, repo: str, revision: str) -> Snapshot | None:
@@ -185,7 +218,8 @@ def _has_size(path: Path, size_bytes: int) -> bool:
         return False
 
 
-def _point(pointer: Path, blob: Path) -> None:
+def point(pointer: Path, blob: Path) -> None:
+    """Let a name in a snapshot lead to a blob, by the best kind of link there is."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
     draft = pointer.with_name(f".{secrets.token_hex(4)}.tmp")
     try:

@@ -20,7 +20,7 @@ POINTER_SIZE = 134
 
 def is_large(path: str, content: Content) -> bool:
     """Return whether the Hub would keep the file in large-file storage."""
-    return path.endswith((".gguf", ".safetensors", ".bin")) or content.size > _LARGE
+    return ".gguf" in path or path.endswith((".safetensors", ".bin")) or content.size > _LARGE
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,12 @@ class Repo:
         self.commits[commit] = entries
         self.branches[branch] = commit
         return commit
+
+    @property
+    def tags(self) -> list[str]:
+        """Tags as the Hub derives them from the files."""
+        files = self.commits.get(self.branches.get("main", ""), {})
+        return ["gguf"] if any(path.endswith(".gguf") for path in files) else []
 
     def commit_of(self, revision: str) -> str | None:
         """Return the commit that a branch, pull request or commit id names."""

@@ -98,6 +98,8 @@ Q6_DIR = "Meta-Llama-3.1-70B-Instruct-Q6_K"
 Q5_DIR = "Meta-Llama-3.1-70B-Instruct-Q5_K_M"
 IN_FOLDER = "{0}/{0}-{{:05}}-of-00002.gguf"
 
+LLAMA_PARTS = [f"Meta-Llama-3.1-70B-Instruct.Q8_0.gguf.part{n}of2" for n in (1, 2)]
+
 CASES: list[tuple[str, str | None, Expected]] = [
     # A tag after the label is another build of it.
     (GEMMA2, None, ["gemma-2-9b-it-Q4_K_M.gguf"]),
@@ -211,12 +213,12 @@ CASES: list[tuple[str, str | None, Expected]] = [
     (HUMAN, "e32", Miss("F16")),
     (HUMAN, "IQ4_XS", ["Qwen3-Almost-Human-X1-6B-e32.IQ4_XS.gguf"]),
     (HUMAN, "Q4_XS", Miss("IQ4_XS")),
-    # Cut at some byte: known, named, and not fetched.
+    # Cut at some byte: fetched in order, to be joined.
     (LLAMA_MRAD, None, ["Meta-Llama-3.1-70B-Instruct.Q4_K_M.gguf"]),
     (LLAMA_MRAD, "Q4_K_M", ["Meta-Llama-3.1-70B-Instruct.Q4_K_M.gguf"]),
-    (LLAMA_MRAD, "Q8_0", Miss("Q4_K_M")),
-    (LLAMA_MRAD, "Meta-Llama-3.1-70B-Instruct.Q8_0.gguf", Miss("Q4_K_M")),
-    (LLAMA_MRAD, "Meta-Llama-3.1-70B-Instruct.Q8_0.gguf.part1of2", Miss("Q4_K_M")),
+    (LLAMA_MRAD, "Q8_0", LLAMA_PARTS),
+    (LLAMA_MRAD, "Meta-Llama-3.1-70B-Instruct.Q8_0.gguf", LLAMA_PARTS),
+    (LLAMA_MRAD, "Meta-Llama-3.1-70B-Instruct.Q8_0.gguf.part1of2", LLAMA_PARTS),
     (LLAMA_MRAD, "Q6_K", Miss("Q4_K_M")),
     (SOLAR, None, ["nous-hermes-2-solar-10.7b.Q4_K_M.gguf"]),
     (SOLAR, "Q5_0", ["nous-hermes-2-solar-10.7b.Q5_0.gguf"]),
@@ -313,7 +315,7 @@ def test_choice(repo: str, request_: str | None, expected: Expected) -> None:
 @pytest.mark.parametrize("repo", LISTINGS)
 def test_every_selector_gets_its_build(repo: str) -> None:
     for build in variants(LISTINGS[repo]):
-        if build.byte_split or not build.complete:
+        if not build.complete:
             with pytest.raises(ModelFetchError):
                 choose(LISTINGS[repo], build.selector)
         else:

@@ -267,8 +267,8 @@ class TestDefault:
     def test_pieces_to_be_joined_are_no_default(self) -> None:
         offers = ["m-Q4_K_M.gguf.part1of2", "m-Q4_K_M.gguf.part2of2", "m-Q6_K.gguf"]
         assert pick(None, *offers).quantization == "Q6_K"
-        with pytest.raises(QuantizationNotFound, match="must be joined"):
-            pick(None, *offers[:2])
+        choice = pick(None, *offers[:2])
+        assert (choice.quantization, choice.joined_path) == ("Q4_K_M", "m-Q4_K_M.gguf")
 
 
 class TestRefusals:
@@ -281,10 +281,19 @@ class TestRefusals:
         assert missing[3] not in caught.value.message
 
     def test_byte_split(self) -> None:
-        with pytest.raises(QuantizationNotFound) as caught:
-            pick("q8_0", "m.Q8_0.gguf.part1of2", "m.Q8_0.gguf.part2of2", "m.Q4_0.gguf")
-        assert "m.Q8_0.gguf.part1of2" in caught.value.message
-        assert [variant.label for variant in caught.value.available] == ["Q4_0"]
+        offers = ["a/m.Q8_0.gguf.part2of2", "a/m.Q8_0.gguf.part1of2", "m.Q4_0.gguf"]
+        choice = pick("q8_0", *offers)
+        assert paths(choice) == ["a/m.Q8_0.gguf.part1of2", "a/m.Q8_0.gguf.part2of2"]
+        assert {file.role for file in choice.files} == {FileRole.BYTE_PART}
+        assert choice.joined_path == "a/m.Q8_0.gguf"
+        assert choice.rule.endswith("joined from 2 parts")
+        with pytest.raises(IncompleteModel, match="lacks 1 of the 2 files"):
+            pick("q8_0", *offers[1:])
+
+    def test_the_same_build_whole_spares_the_joining(self) -> None:
+        offers = ["m.Q8_0.gguf.part1of2", "m.Q8_0.gguf.part2of2", "m.Q8_0.gguf"]
+        choice = pick("Q8_0", *offers)
+        assert (paths(choice), choice.joined_path) == (["m.Q8_0.gguf"], None)
 
     def test_no_model_at_all(self) -> None:
         with pytest.raises(ModelNotFound, match="no GGUF files"):

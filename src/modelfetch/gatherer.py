@@ -1,0 +1,101 @@
+"""One plan, from its files on the Hub to a model in the cache."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from functools import partial
+
+from modelfetch.config import Config
+from modelfetch.fetcher import FileFetcher
+from modelfetch.hub import locate
+from modelfetch.offload import held
+from modelfetch.storage import snapshots
+from modelfetch.storage.joining import Joining
+from modelfetch.storage.layout import Layout
+from modelfetch.types import LocalModel, Plan, PlannedFile
+from modelfetch.worker import FileProgress, Shared
+
+__all__ = ["Gatherer"]
+
+# A few files at once hide the hashing of one behind the transfer of another; more would only
+# split the same connections further.
+FILES_AT_ONCE = 3
+
+
+class Gatherer:
+    """Fetches all files of a plan, joins what must be joined, and shows the whole.
+
+    Args:
+        shared: The engine's resources.
+        layout: The cache.
+        config: How many connections, and how durable.
+        plan: What to fetch.
+    """
+
+    def __init__(self, shared: Shared, layout: Layout, config: Config, plan: Plan) -> None:
+        self._shared, self._layout = shared, layout
+        self._config, self._plan = config, plan
+
+    async def run(self, progress: Mapping[str, FileProgress]) -> LocalModel:
+        """Return the model, complete and verified.
+
+        Args:
+            progress: One for each path of the plan.
+
+        Raises:
+            ModelFetchError: A file cannot be had; what came is kept.
+        """
+        if self._plan.joined_path is None:
+            await self._fetch(self._plan.files, progress)
+        else:
+            await self._fetch_and_join(progress)
+        return await self._shared.offload(snapshots.link, self._layout, self._plan)
+
+    async def _fetch(
+        self, files: Iterable[PlannedFile], progress: Mapping[str, FileProgress]
+    ) -> None:
+        turns = asyncio.Semaphore(FILES_AT_ONCE)
+
+        async def fetch_one(file: PlannedFile) -> None:
+            async with turns:
+                await self._fetcher(file, progress[file.path]).run()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for file in files:
+                    group.create_task(fetch_one(file))
+        except BaseExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+
+    async def _fetch_and_join(self, progress: Mapping[str, FileProgress]) -> None:
+        joining = Joining(self._layout, self._plan, durable=self._config.durable)
+        offload = self._shared.offload
+        # Held from before the first part: whoever waits finds the whole, and fetches no part again.
+        async with held(offload, joining.lock):
+            files = await offload(snapshots.missing, self._layout, self._plan)
+            for file in self._plan.files:
+                if file not in files:
+                    progress[file.path].landed = file.size_bytes
+                    progress[file.path].verified = True
+            await self._fetch(files, progress)
+            if await offload(snapshots.is_joined, self._layout, self._plan):
+                return
+            try:
+                await offload(joining.open)
+                while await offload(joining.step):
+                    pass
+                await offload(joining.publish)
+            finally:
+                await offload(joining.close)
+
+    def _fetcher(self, file: PlannedFile, progress: FileProgress) -> FileFetcher:
+        plan, transport = self._plan, self._shared.transport
+        return FileFetcher(
+            self._shared,
+            file,
+            self._layout.blob(plan.repo, file.blob_name),
+            partial(locate, self._config, transport, plan.repo, plan.commit, file),
+            self._config,
+            progress,
+        )

@@ -1,0 +1,117 @@
+"""A model that was published in pieces cut at some byte, made whole.
+
+The parts are ordinary verified blobs by now. They are copied, in order, into a draft whose SHA-256
+is taken on the way; the draft then gets that hash as its name, like any blob, and the snapshot a
+link to it. Only then do the parts go: nobody can load them, and they are as large as the whole.
+
+The draft has one name for each set of parts, so that what a killed process left is overwritten and
+not forgotten. The lock is what keeps two processes from writing it at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from modelfetch.core.pieces import PIECE_SIZE
+from modelfetch.errors import StorageError
+from modelfetch.storage import disk
+from modelfetch.storage.faults import storage_errors
+from modelfetch.storage.layout import Layout
+from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.records import fsync_folder
+from modelfetch.storage.snapshots import joined_size, point
+from modelfetch.types import FileRole, Plan
+
+__all__ = ["Joining"]
+
+# At most this much is copied in one call, so that cancelling stays quick.
+STRIDE = 64 << 20
+
+
+class Joining:
+    """The joining of one plan's parts; methods block.
+
+    Args:
+        layout: The cache.
+        plan: A plan with a `joined_path`.
+        durable: Whether to flush before the file gets its name.
+    """
+
+    def __init__(self, layout: Layout, plan: Plan, *, durable: bool) -> None:
+        if plan.joined_path is None:
+            raise ValueError("the plan has nothing to join")
+        self._layout, self._plan, self._durable = layout, plan, durable
+        parts = [file for file in plan.files if file.role is FileRole.BYTE_PART]
+        self._parts = [layout.blob(plan.repo, part.blob_name).final for part in parts]
+        self._names = [layout.snapshot(plan.repo, plan.commit, part.path) for part in parts]
+        first = layout.blob(plan.repo, parts[0].blob_name)
+        self._draft = first.partial.with_name(f"{first.final.name}.modelfetch-join.incomplete")
+        self.lock = BlobLock(first.lock.with_name(f"{first.final.name}.join.lock"))
+        self._pointer = layout.snapshot(plan.repo, plan.commit, plan.joined_path)
+        self._hasher = hashlib.sha256()
+        self._fd = -1
+        self._part, self._offset, self._written = 0, 0, 0
+
+    def open(self) -> None:
+        """Begin.
+
+        Raises:
+            StorageError: The file system refused; `InsufficientSpace` when there is no room.
+        """
+        with storage_errors(self._draft):
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+            self._fd = os.open(self._draft, flags, 0o666)
+            disk.allocate(self._fd, joined_size(self._plan))
+
+    def step(self) -> bool:
+        """Copy at most `STRIDE` bytes; return whether there are more.
+
+        Raises:
+            StorageError: A part cannot be read, or the draft not be written.
+        """
+        with storage_errors(self._draft), self._parts[self._part].open("rb") as part:
+            part.seek(self._offset)
+            for _ in range(STRIDE // PIECE_SIZE):
+                data = part.read(PIECE_SIZE)
+                if not data:
+                    self._part, self._offset = self._part + 1, 0
+                    return self._part < len(self._parts)
+                disk.write_at(self._fd, [data], self._written)
+                self._hasher.update(data)
+                self._offset += len(data)
+                self._written += len(data)
+        return True
+
+    def publish(self) -> None:
+        """Give the whole its name and its place in the snapshot, then remove the parts.
+
+        Raises:
+            StorageError: The file system refused; the parts are still there.
+        """
+        if self._written != joined_size(self._plan):
+            path = str(self._draft)
+            raise StorageError(f"{path} has {self._written} bytes; a part was changed.", path=path)
+        final = self._layout.blob(self._plan.repo, self._hasher.hexdigest()).final
+        with storage_errors(final):
+            if self._durable:
+                disk.flush(self._fd)
+            self.close()
+            self._draft.replace(final)
+            if self._durable:
+                fsync_folder(final.parent)
+            point(self._pointer, final)
+            for blob, name in zip(self._parts, self._names, strict=True):
+                if not _is_there(name):  # another program may show its users the part
+                    blob.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Close the draft. Harmless when closed."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def _is_there(path: Path) -> bool:
+    return path.exists() or path.is_symlink()
