@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
+import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.hf_api import RepoFile, RepoFolder
 from yarl import URL
 
 from modelfetch.testing import (
@@ -54,6 +56,7 @@ from modelfetch.testing import (
     WrongTotal,
     build_gguf,
 )
+from modelfetch.testing.clock import ManualClock
 
 REPO, FILE, NOTE = "acme/tiny-GGUF", "tiny-Q4_K_M.gguf", "README.md"
 SIZE = 10_003
@@ -396,6 +399,24 @@ async def test_the_lifetime_of_a_url_is_in_it_and_holds(
     assert (await ask(client, lasting)).status == 200
 
 
+async def test_the_clock_by_which_urls_expire_may_be_moved(client: aiohttp.ClientSession) -> None:
+    clock = ManualClock(time=0.0)
+    async with FakeHub(clock=clock.time) as hub:
+        hub.add(REPO, {FILE: CONTENT})
+        hub.url_lifetime = 60
+        url = await signed(client, hub)
+        assert "&X-Amz-Date=19700101T000000Z&" in url
+        clock.advance(59)
+        assert (await ask(client, url)).status == 200
+        clock.advance(1)
+        assert b"Request has expired" in (await ask(client, url)).body
+        url = await signed(client, hub)
+        clock.set_time(0)
+        assert (await ask(client, url)).status == 200
+        hub.expire_urls()
+        assert (await ask(client, url)).status == 403
+
+
 # Ranges -------------------------------------------------------------------------------------------
 
 
@@ -435,6 +456,28 @@ async def test_a_range_with_no_byte_of_the_file_is_a_416_with_its_size(
     assert answer.status == 416
     assert answer.headers["Content-Range"] == f"bytes */{SIZE}"
     assert answer.body == b""
+
+
+@pytest.mark.usefixtures("commit")
+@pytest.mark.parametrize(
+    ("span", "asked"),
+    [
+        ("0-0", (0, 1)),
+        ("9000-", (9000, SIZE)),
+        ("-7", (SIZE - 7, SIZE)),
+        ("9000-99999", (9000, 100_000)),
+        ("99999-", (99_999, 99_999)),
+    ],
+)
+async def test_the_log_tells_the_asked_range_half_open_on_both_servers(
+    hub: FakeHub, client: aiohttp.ClientSession, span: str, asked: tuple[int, int]
+) -> None:
+    url = await signed(client, hub)
+    await ask(client, url, Range=f"bytes={span}")
+    await ask(client, f"{hub.endpoint}/{REPO}/resolve/main/{FILE}", Range=f"bytes={span}")
+    assert [(record.server, record.asked) for record in hub.log[-2:]] == [
+        ("cdn", asked), ("hub", asked),
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("commit")
@@ -553,6 +596,58 @@ async def test_every_answer_of_the_hub_has_an_id_and_says_how_much_is_left(
     assert listed.headers["RateLimit"].startswith('"api";r=')
 
 
+async def test_every_answer_of_the_cdn_has_an_id_too(
+    hub: FakeHub, client: aiohttp.ClientSession, commit: str
+) -> None:
+    del commit
+    url = await signed(client, hub)
+    answers = [await ask(client, url), await ask(client, url + "x")]
+    hub.script(Status(500))
+    answers.append(await ask(client, url))
+    assert [answer.status for answer in answers] == [200, 403, 500]
+    assert len({answer.headers["X-Request-Id"] for answer in answers}) == 3
+
+
+async def test_a_page_of_the_tree_is_as_long_as_asked_and_no_longer_than_allowed(
+    hub: FakeHub, client: aiohttp.ClientSession
+) -> None:
+    hub.add(REPO, {f"{number}.txt": b"x" for number in range(120)})
+    tree = f"{hub.endpoint}/api/models/{REPO}/tree/main"
+
+    async def lengths(url: str | None) -> list[int]:
+        found = []
+        while url is not None:
+            answer = await ask(client, url)
+            found.append(len(json.loads(answer.body)))
+            link = answer.headers.get("Link")
+            url = link and link.removeprefix("<").removesuffix('>; rel="next"')
+        return found
+
+    assert await lengths(tree) == [120]
+    assert await lengths(f"{tree}?limit=7") == [7] * 17 + [1]
+    assert await lengths(f"{tree}?expand=true&recursive=1") == [50, 50, 20]
+    hub.page_size = 60
+    assert await lengths(f"{tree}?limit=100") == [60, 60]
+    assert (await ask(client, f"{tree}?limit=many")).status == 400
+
+
+async def test_paths_may_be_asked_about_in_json_too(
+    hub: FakeHub, client: aiohttp.ClientSession, commit: str
+) -> None:
+    url = f"{hub.endpoint}/api/models/{REPO}/paths-info/{commit}"
+    async with client.post(url, json={"paths": [FILE, "nothing"], "expand": True}) as response:
+        (found,) = await response.json()
+    assert (found["path"], found["lfs"]["oid"]) == (FILE, CONTENT.sha256)
+    assert found["lastCommit"]["id"] == commit
+    assert "xetHash" not in found
+    hub.announces_xet = True
+    async with client.post(url, json={"paths": [FILE, NOTE]}) as response:
+        large, plain = await response.json()
+    assert len(large["xetHash"]) == 64
+    assert "xetHash" not in plain
+    assert (await ask(client, url)).status == 404, "it is a POST"
+
+
 @pytest.mark.usefixtures("commit")
 async def test_a_mirror_may_leave_sizes_and_hashes_out_of_the_info_answer(
     hub: FakeHub, client: aiohttp.ClientSession
@@ -560,6 +655,7 @@ async def test_a_mirror_may_leave_sizes_and_hashes_out_of_the_info_answer(
     url = f"{hub.endpoint}/api/models/{REPO}/revision/main"
     assert CONTENT.sha256.encode() in (await ask(client, f"{url}?blobs=true")).body
     assert CONTENT.sha256.encode() not in (await ask(client, url)).body
+    assert CONTENT.sha256.encode() not in (await ask(client, f"{url}?blobs=false")).body
     hub.lists_sizes = False
     assert CONTENT.sha256.encode() not in (await ask(client, f"{url}?blobs=true")).body
 
@@ -652,6 +748,16 @@ async def test_what_a_repository_lacks_is_a_404_with_its_kind(
     assert (answer.status, answer.headers["X-Error-Code"]) == (404, code)
 
 
+async def test_a_gate_has_no_way_around_it(
+    refusing: FakeHub, client: aiohttp.ClientSession
+) -> None:
+    url = f"{refusing.endpoint}/acme/gated/resolve/main/{NOTE}"
+    listed = {"Authorization": f"Bearer {LISTED}"}
+    cached = refusing.endpoint + (await ask(client, url, **listed)).headers["Location"]
+    assert (await ask(client, cached, **listed)).status == 200
+    assert (await ask(client, cached)).headers["X-Error-Code"] == "GatedRepo"
+
+
 # The log ------------------------------------------------------------------------------------------
 
 
@@ -720,6 +826,33 @@ async def test_a_rate_lets_bytes_out_one_after_the_other(
     assert (await ask(client, url)).body == CONTENT.read(0, SIZE)
     hub.rate = None
     assert (await ask(client, url)).body == CONTENT.read(0, SIZE)
+
+
+@pytest.mark.usefixtures("commit")
+@pytest.mark.parametrize("faster", [None, 1e9])
+async def test_a_rate_may_change_in_the_middle_of_an_answer(
+    hub: FakeHub, client: aiohttp.ClientSession, faster: float | None
+) -> None:
+    url = await signed(client, hub)
+    hub.rate = 0
+    async with client.get(URL(url, encoded=True)) as response:
+        assert await response.content.readexactly(1) == CONTENT.read(0, 1)
+        assert hub.sent_bytes() == 1
+        hub.rate = faster
+        assert await response.read() == CONTENT.read(1, SIZE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what has not arrived yet")
+async def test_all_that_comes_before_a_reset_arrives(
+    hub: FakeHub, client: aiohttp.ClientSession
+) -> None:
+    content, at = PositionCoded(64 << 20), 3_000_001
+    hub.add(REPO, {FILE: content})
+    url = await signed(client, hub)
+    hub.script(Reset(at))
+    _, body, ending = await watch(url)
+    assert isinstance(ending, ConnectionResetError)
+    assert body == content.read(0, at), "though a reset discards what the kernel still holds"
 
 
 def opened(url: str, context: ssl.SSLContext | None = None) -> bytes:
@@ -831,13 +964,53 @@ async def test_the_official_client_reads_the_tree_over_several_pages(
         return list(official.list_repo_tree(REPO, recursive=True))
 
     entries = await asyncio.to_thread(listing)
-    assert all(isinstance(entry, RepoFile) for entry in entries)
-    assert [entry.path for entry in entries] == list(FILES)
+    assert {e.path for e in entries if isinstance(e, RepoFolder)} == {
+        "folder", "folder/deeper", "tiny-Q8_0",
+    }  # fmt: skip
+    assert [entry.path for entry in entries if isinstance(entry, RepoFile)] == list(FILES)
     large = next(entry for entry in entries if entry.path == "tiny-Q4_K_M.gguf")
     assert (large.lfs.sha256, large.size) == (MODEL.sha256, MODEL.size)
     pages = [r for r in hub.requests("hub") if "/tree/" in r.path]
-    assert len(pages) == 3
+    assert len(pages) == 4, "ten entries, three on a page"
     assert all("recursive=" in page.query for page in pages), "the next link keeps the query"
+
+
+async def test_the_official_client_lists_one_folder_and_what_is_known_of_it(
+    hub: FakeHub, official: HfApi
+) -> None:
+    commit = hub.add(REPO, FILES)
+
+    def listing(folder: str | None, **options: Any) -> list[Any]:
+        return list(official.list_repo_tree(REPO, folder, **options))
+
+    top = await asyncio.to_thread(listing, None)
+    assert [entry.path for entry in top] == [
+        "config.json", "empty.txt", "folder", "tiny-Q4_K_M.gguf", "tiny-Q8_0",
+    ]  # fmt: skip
+    inside = await asyncio.to_thread(listing, "folder", recursive=True, expand=True)
+    assert [entry.path for entry in inside] == [
+        "folder/note.txt", "folder/deeper", "folder/deeper/plain.md",
+    ]  # fmt: skip
+    assert {entry.last_commit.oid for entry in inside} == {commit}
+    with pytest.raises(EntryNotFoundError):
+        await asyncio.to_thread(listing, "nowhere")
+
+
+async def test_the_official_client_asks_about_single_paths(hub: FakeHub, official: HfApi) -> None:
+    commit = hub.add(REPO, FILES)
+    paths = ["tiny-Q4_K_M.gguf", "nothing", "folder", "config.json"]
+    large, folder, plain = await asyncio.to_thread(official.get_paths_info, REPO, paths)
+    assert isinstance(large, RepoFile)
+    assert large.lfs is not None
+    assert (large.path, large.lfs.sha256, large.last_commit) == (paths[0], MODEL.sha256, None)
+    assert isinstance(folder, RepoFolder)
+    assert isinstance(plain, RepoFile)
+    assert (plain.path, plain.size, plain.lfs) == ("config.json", 2, None)
+    (known,) = await asyncio.to_thread(official.get_paths_info, REPO, "config.json", expand=True)
+    assert known.last_commit is not None
+    assert known.last_commit.oid == commit
+    with pytest.raises(RevisionNotFoundError):
+        await asyncio.to_thread(official.get_paths_info, REPO, paths, revision="nowhere")
 
 
 async def test_the_official_client_lists_branches_and_names(hub: FakeHub, official: HfApi) -> None:
@@ -846,11 +1019,59 @@ async def test_the_official_client_lists_branches_and_names(hub: FakeHub, offici
     hub.add("else/where", FILES)
     refs = await asyncio.to_thread(official.list_repo_refs, REPO)
     assert {ref.name: ref.target_commit for ref in refs.branches} == {"main": commit, "dev": other}
+    assert refs.pull_requests is None
+    proposed = hub.add(REPO, FILES, branch="refs/pr/1")
+    refs = await asyncio.to_thread(official.list_repo_refs, REPO, include_pull_requests=True)
+    assert refs.pull_requests is not None
+    assert {ref.ref: ref.target_commit for ref in refs.pull_requests} == {"refs/pr/1": proposed}
 
     def search() -> list[str]:
         return [model.id for model in official.list_models(search="tiny", author="acme")]
 
     assert await asyncio.to_thread(search) == [REPO]
+
+
+async def test_the_official_client_finds_models_by_tag_and_sees_no_private_ones(
+    hub: FakeHub, official: HfApi
+) -> None:
+    hub.page_size = 2
+    names = [f"acme/model-{number}" for number in range(5)]
+    for name in names:
+        hub.add(name, {FILE: b"large"})
+    hub.add("acme/plain", {NOTE: NOTE_TEXT})
+    hub.add("acme/secret", {FILE: b"large"}, private=True, allowed=[LISTED])
+
+    def found(**query: Any) -> list[str]:
+        return [model.id for model in official.list_models(**query)]
+
+    assert await asyncio.to_thread(found, filter="gguf") == names
+    assert await asyncio.to_thread(found, filter="gguf", limit=3) == names[:3]
+    assert await asyncio.to_thread(found, filter=["gguf", "safetensors"]) == []
+    assert await asyncio.to_thread(found, author="acme") == [*names, "acme/plain"]
+    assert "acme/secret" in await asyncio.to_thread(found, filter="gguf", token=LISTED)
+
+
+async def test_the_official_client_learns_who_it_is(hub: FakeHub, official: HfApi) -> None:
+    hub.tokens.add(LISTED)
+    assert (await asyncio.to_thread(official.whoami, token=LISTED))["name"] == "tester"
+    with pytest.raises(HfHubHTTPError):
+        await asyncio.to_thread(official.whoami, token="hf_bad")
+
+
+async def test_the_official_client_is_led_to_xet_where_that_is_announced(hub: FakeHub) -> None:
+    hub.add(REPO, {FILE: CONTENT, NOTE: NOTE_TEXT})
+
+    def metadata(file: str) -> Any:
+        url = hf_hub_url(REPO, file, endpoint=hub.endpoint)
+        return get_hf_file_metadata(url, token=False, endpoint=hub.endpoint)
+
+    assert (await asyncio.to_thread(metadata, FILE)).xet_file_data is None
+    hub.announces_xet = True
+    announced = await asyncio.to_thread(metadata, FILE)
+    assert announced.etag == CONTENT.sha256
+    assert announced.xet_file_data.file_hash not in ("", CONTENT.sha256)
+    assert announced.xet_file_data.refresh_route.startswith(hub.endpoint)
+    assert (await asyncio.to_thread(metadata, NOTE)).xet_file_data is None
 
 
 @pytest.mark.parametrize("name", FILES)

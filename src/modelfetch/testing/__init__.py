@@ -5,6 +5,7 @@ Everything runs over real sockets on 127.0.0.1. See `FakeHub`.
 
 from __future__ import annotations
 
+from modelfetch.testing.clock import ManualClock
 from modelfetch.testing.content import BytesContent, Content, FileContent, PositionCoded
 from modelfetch.testing.faults import (
     ChangedETag,
@@ -30,6 +31,7 @@ from modelfetch.testing.log import LoggedRequest
 __all__ = [
     "FakeHub",
     "LoggedRequest",
+    "ManualClock",
     "build_gguf",
     "Content",
     "BytesContent",

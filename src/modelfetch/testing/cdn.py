@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from modelfetch.testing.faults import Reply
+from modelfetch.testing.log import asked_span
 from modelfetch.testing.repos import Entry
 from modelfetch.testing.sending import send
 
@@ -46,20 +48,22 @@ class Cdn:
         """Return a URL for a file, good for the Hub's `url_lifetime`."""
         # Escapes that a client changes when it parses and rebuilds a URL: doubled quotes,
         # lower-case hex, escaped letters that need no escape, a plus and a tilde.
+        now, lifetime = self._hub.clock(), self._hub.url_lifetime
+        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         name = quote(entry.path.rpartition("/")[2], safe="")
         target = (
             f"/xet-bridge-us/{entry.etag[:24]}/{entry.cdn_etag}"
-            f"?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires={int(self._hub.url_lifetime)}"
+            f"?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={date}&X-Amz-Expires={int(lifetime)}"
             f"&response-content-disposition=inline%3B+filename*%3DUTF-8%27%27{name}%3b"
             f"&Policy=%7e~%2F%2f&X-Amz-Signature={secrets.token_hex(16)}%3D"
         )
-        self._grants[target] = _Grant(repo, entry, time.time() + self._hub.url_lifetime)
+        self._grants[target] = _Grant(repo, entry, now + lifetime)
         return self._hub.cdn_url + target
 
     def expire_all(self) -> None:
         """Let every URL given so far be expired."""
         for grant in self._grants.values():
-            grant.expires_at = 0.0
+            grant.expires_at = -math.inf
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
         record = self._hub.record("cdn", request)
@@ -67,12 +71,13 @@ class Cdn:
         if grant is None:
             reply = _refusal("SignatureDoesNotMatch", "The request signature does not match.")
         else:
-            record.repo, record.file = grant.repo, grant.entry.path
-            if grant.expires_at < time.time():
+            self._hub.about(record, grant.repo, grant.entry)
+            if grant.expires_at <= self._hub.clock():
                 reply = _refusal("AccessDenied", "Request has expired")
             else:
                 reply = ranged(request, grant.entry, f'"{grant.entry.cdn_etag}"')
         reply = self._hub.scripted("cdn", record, reply)
+        reply = reply.with_headers(X_Request_Id=secrets.token_hex(8))
         return await send(request, reply, record, lambda: self._hub.rate)
 
 
@@ -86,19 +91,10 @@ def ranged(request: web.Request, entry: Entry, etag: str) -> Reply:
         "Cache-Control": "max-age=31536000",
     }
     whole = Reply(200, headers, content=content, stop=content.size)
-    if_range = request.headers.get("If-Range", etag)
-    try:
-        asked = request.http_range
-    except ValueError:
-        return whole  # section 14.2: a Range that is not understood is ignored
-    if (asked.start is None and asked.stop is None) or if_range != etag:
+    asked = asked_span(request.headers.get("Range"), content.size)
+    if asked is None or request.headers.get("If-Range", etag) != etag:
         return whole
-    start = asked.start or 0
-    stop = content.size if asked.stop is None else min(asked.stop, content.size)
-    if request.headers["Range"].replace(" ", "").endswith("=-0"):
-        start = stop  # a suffix of nothing, which aiohttp reads as everything
-    if start < 0:
-        start = max(0, content.size + start)
+    start, stop = asked[0], min(asked[1], content.size)
     if start >= stop:
         return Reply(416, {"Content-Range": f"bytes */{content.size}", "ETag": etag})
     partial = Reply(206, headers, content=content, start=start, stop=stop)

@@ -17,6 +17,7 @@ import asyncio
 import contextlib
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -29,8 +30,8 @@ from aiohttp import web
 from modelfetch.testing.cdn import Cdn
 from modelfetch.testing.content import Content, as_content
 from modelfetch.testing.faults import Fault, Reply
-from modelfetch.testing.log import LoggedRequest, bytes_sent_twice
-from modelfetch.testing.repos import Repo, is_large
+from modelfetch.testing.log import LoggedRequest, asked_span, bytes_sent_twice
+from modelfetch.testing.repos import Entry, Repo, is_large
 from modelfetch.testing.routes import Routes
 
 __all__ = ["FakeHub"]
@@ -59,24 +60,36 @@ class FakeHub:
     Args:
         ssl_context: Serve https with this.
         tokens: Access tokens that are valid.
+        clock: Tells the seconds since 1970, by which signed URLs expire; see
+            `clock.ManualClock`.
 
     Attributes:
-        page_size: Entries of a page of the tree route.
+        endpoint: URL of the Hub, once started.
+        cdn_url: URL of the CDN, which is another origin.
+        page_size: Entries of a page of the tree route and of a search.
         rate: Bytes per second of each CDN connection, `None` for no bound; may change any time.
         url_lifetime: Seconds for which a signed URL is good.
         lists_sizes: Whether the info route gives sizes and hashes (some mirrors do not).
+        announces_xet: Whether large files come with the fields that lead a client to Xet. That
+            storage is not served: a client that follows them fails.
         log: Every request, in order of arrival.
     """
 
     def __init__(
-        self, *, ssl_context: ssl.SSLContext | None = None, tokens: Iterable[str] = ()
+        self,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        tokens: Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.tokens = set(tokens)
+        self.clock = clock
         self.repos: dict[str, Repo] = {}
         self.page_size = 1000
         self.rate: float | None = None
         self.url_lifetime = 3600.0
         self.lists_sizes = True
+        self.announces_xet = False
         self.log: list[LoggedRequest] = []
         self.endpoint = self.cdn_url = ""
         self.cdn = Cdn(self)
@@ -187,11 +200,16 @@ class FakeHub:
             path=path,
             query=query,
             headers={name.lower(): value for name, value in request.headers.items()},
-            asked=_asked(request),
+            asked=asked_span(request.headers.get("Range"), 0),
             peer=peer[1],
         )
         self.log.append(record)
         return record
+
+    def about(self, record: LoggedRequest, repo_id: str, entry: Entry) -> None:
+        """Note which file a request is about; for the servers."""
+        record.repo, record.file = repo_id, entry.path
+        record.asked = asked_span(record.headers.get("range"), entry.content.size)
 
     async def start(self) -> None:
         """Open both servers on free ports of 127.0.0.1."""
@@ -229,10 +247,14 @@ class FakeHub:
     @classmethod
     @contextlib.contextmanager
     def in_thread(
-        cls, *, ssl_context: ssl.SSLContext | None = None, tokens: Iterable[str] = ()
+        cls,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        tokens: Iterable[str] = (),
+        clock: Callable[[], float] = time.time,
     ) -> Iterator[Self]:
         """Run the servers in a thread with a loop of its own, for synchronous programs."""
-        hub = cls(ssl_context=ssl_context, tokens=tokens)
+        hub = cls(ssl_context=ssl_context, tokens=tokens, clock=clock)
         loop = asyncio.new_event_loop()
         thread = threading.Thread(target=loop.run_forever, name="FakeHub", daemon=True)
         thread.start()
@@ -244,13 +266,3 @@ class FakeHub:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
             loop.close()
-
-
-def _asked(request: web.Request) -> tuple[int, int] | None:
-    try:
-        asked = request.http_range
-    except ValueError:
-        return None
-    if asked.start is None and asked.stop is None:
-        return None
-    return asked.start or 0, asked.stop if asked.stop is not None else -1

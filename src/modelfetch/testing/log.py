@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["LoggedRequest", "bytes_sent_twice"]
+__all__ = ["LoggedRequest", "asked_span", "bytes_sent_twice"]
+
+_RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.IGNORECASE)
 
 
 @dataclass
@@ -21,8 +24,8 @@ class LoggedRequest:
         repo: Repository that it is about, `""` if none.
         file: Path of the file in the repository, `""` if none.
         headers: Fields of the request, names in lower case.
-        asked: The range asked for, half-open, `None` without one; -1 stands for the end that an
-            open range leaves out, and the start of a suffix is negative.
+        asked: The range asked for, half-open, `None` without one that is understood. It may reach
+            beyond the file; an open end is the end of the file.
         peer: The client's port: one for each connection.
         status: Status of the answer, 0 before it.
         spans: File bytes handed to the socket, half-open, one span for each request.
@@ -49,6 +52,25 @@ class LoggedRequest:
     def has_token(self) -> bool:
         """Whether an Authorization field arrived."""
         return "authorization" in self.headers
+
+
+def asked_span(field: str | None, size: int) -> tuple[int, int] | None:
+    """Return the half-open range that a Range field asks for, `None` if it is to be ignored.
+
+    Args:
+        field: Its value (RFC 9110 section 14.1.2); several ranges are ignored, as a server may.
+        size: Bytes of the file.
+    """
+    found = _RANGE.fullmatch((field or "").strip())
+    if found is None:
+        return None
+    first, last = found.groups()
+    if not first:
+        return (max(0, size - int(last)), size) if last else None
+    start = int(first)
+    if not last:
+        return start, max(start, size)
+    return (start, int(last) + 1) if int(last) >= start else None
 
 
 def bytes_sent_twice(requests: Sequence[LoggedRequest]) -> int:

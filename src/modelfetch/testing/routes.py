@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 from aiohttp import web
 
+from modelfetch.testing import listing
 from modelfetch.testing.cdn import ranged
 from modelfetch.testing.faults import Reply
 from modelfetch.testing.log import LoggedRequest
@@ -29,6 +30,9 @@ __all__ = ["Routes"]
 _BAD_TOKEN = "Invalid credentials in Authorization header"
 _UNKNOWN = "Invalid username or password."
 _SHUT = "Access to this resource is disabled."
+_EXPANDED_PAGE = 50
+# Requests in five minutes of somebody without an account, by the kind of route.
+_QUOTAS = {"api": 500, "resolvers": 3000}
 
 
 class _Denied(Exception):
@@ -63,22 +67,23 @@ class Routes:
             elif on_cache:
                 reply = self._cached(request, record, parts)
             else:
-                reply = self._api(request, record, parts)
+                reply = await self._api(request, record, parts)
         except _Denied as denied:
             reply = denied.reply
         reply = self._hub.scripted("resolve" if is_resolve or on_cache else "api", record, reply)
         reply = reply.with_headers(X_Request_Id=f"Root=1-{secrets.token_hex(8)}")
         if "RateLimit" not in reply.headers:
             kind = "resolvers" if is_resolve else "api"
+            quota = _QUOTAS[kind]
             reply = reply.with_headers(
-                RateLimit=f'"{kind}";r=499;t=240',
-                RateLimit_Policy=f'"fixed window";"{kind}";q=500;w=300',
+                RateLimit=f'"{kind}";r={quota - 1};t=240',
+                RateLimit_Policy=f'"fixed window";"{kind}";q={quota};w=300',
             )
-        return await send(request, reply, record, lambda: None)
+        return await send(request, reply, record)
 
-    def _api(self, request: web.Request, record: LoggedRequest, parts: list[str]) -> Reply:
+    async def _api(self, request: web.Request, record: LoggedRequest, parts: list[str]) -> Reply:
         if parts == ["api", "models"]:
-            return _json(self._search(request))
+            return self._search(request)
         if parts == ["api", "agent-harnesses"]:
             return _json({"standardEnvVars": [], "harnesses": {}})
         if parts == ["api", "whoami-v2"]:
@@ -90,65 +95,57 @@ class Routes:
         record.repo = repo.repo_id
         route, rest = (parts[4] if len(parts) > 4 else "revision"), parts[5:]
         if route == "refs":
-            return _json(_refs(repo))
+            return _json(listing.refs(repo, with_pull_requests="include_prs" in request.query))
         commit = self._commit(repo, rest[0] if rest else "main")
-        entries = repo.commits[commit]
         if route == "revision":
-            return _json(self._info(repo, commit, blobs="blobs" in request.query))
+            with_sizes = self._hub.lists_sizes and _is_set(request, "blobs")
+            return _json(listing.info(repo, commit, with_sizes=with_sizes))
         if route == "tree":
-            return self._tree(request, list(entries.values()), "/".join(rest[1:]))
+            return self._tree(request, repo, commit, "/".join(rest[1:]))
+        if route == "paths-info" and request.method == "POST":
+            return await self._paths_info(request, repo, commit)
         raise _Denied(404, "Not Found")
 
-    def _info(self, repo: Repo, commit: str, *, blobs: bool) -> dict[str, Any]:
-        with_sizes = blobs and self._hub.lists_sizes
-        entries = repo.commits[commit].values()
-        return {
-            "_id": "0" * 24,
-            "id": repo.repo_id,
-            "modelId": repo.repo_id,
-            "sha": commit,
-            "private": repo.private,
-            "gated": "manual" if repo.gated else False,
-            "disabled": repo.disabled,
-            "tags": ["gguf"],
-            "downloads": 0,
-            "likes": 0,
-            "siblings": [entry.to_sibling(blobs=with_sizes) for entry in entries],
-        }
+    def _tree(self, request: web.Request, repo: Repo, commit: str, folder: str) -> Reply:
+        expand = _is_set(request, "expand")
+        listed = listing.tree(
+            repo, commit, folder, recursive=_is_set(request, "recursive"), expand=expand,
+            xet=self._hub.announces_xet,
+        )  # fmt: skip
+        if folder and not listed:
+            raise _Denied(404, f"{folder} does not exist on this revision", "EntryNotFound")
+        return self._page(request, listed, _EXPANDED_PAGE if expand else self._hub.page_size)
 
-    def _tree(self, request: web.Request, entries: list[Entry], folder: str) -> Reply:
-        below = f"{folder}/" if folder else ""
-        inside = [entry for entry in entries if entry.path.startswith(below)]
-        first = int(request.query.get("cursor", "0"))
-        page = inside[first : first + self._hub.page_size]
-        reply = _json([entry.to_tree() for entry in page])
-        following = first + len(page)
-        if following >= len(inside):
+    async def _paths_info(self, request: web.Request, repo: Repo, commit: str) -> Reply:
+        paths, expand = await _posted(request)
+        xet = self._hub.announces_xet
+        return _json(listing.paths_info(repo, commit, paths, expand=expand, xet=xet))
+
+    def _search(self, request: web.Request) -> Reply:
+        token = self._token(request)
+        repos = [r for r in self._hub.repos.values() if not r.private or token in r.allowed]
+        tags = {tag for tags in request.query.getall("filter", []) for tag in tags.split(",")}
+        found = listing.search(repos, request.query, tags)
+        return self._page(request, found, self._hub.page_size)
+
+    def _page(self, request: web.Request, listed: list[dict[str, Any]], most: int) -> Reply:
+        most = min(most, self._hub.page_size, _number(request, "limit", most) or 1)
+        first = _number(request, "cursor", 0)
+        reply = _json(listed[first : first + most])
+        if first + most >= len(listed):
             return reply
-        query = {**request.query, "cursor": str(following)}
-        text = "&".join(f"{key}={quote(value)}" for key, value in query.items())
-        path = request.raw_path.partition("?")[0]
-        return reply.with_headers(Link=f'<{self._hub.endpoint}{path}?{text}>; rel="next"')
-
-    def _search(self, request: web.Request) -> list[dict[str, Any]]:
-        wanted = request.query.get("search", "").lower()
-        author = request.query.get("author")
-        return [
-            {"id": repo_id, "modelId": repo_id, "private": repo.private, "downloads": 0, "tags":
-            ["gguf"]} for repo_id, repo in self._hub.repos.items()
-            if wanted in repo_id.lower() and author in (None, repo_id.partition("/")[0])
-        ]  # fmt: skip
+        path, _, query = request.raw_path.partition("?")
+        kept = [field for field in query.split("&") if field and not field.startswith("cursor=")]
+        query = "&".join([*kept, f"cursor={first + most}"])
+        return reply.with_headers(Link=f'<{self._hub.endpoint}{path}?{query}>; rel="next"')
 
     def _resolve(self, request: web.Request, record: LoggedRequest, parts: list[str]) -> Reply:
         repo = self._repo(request, f"{parts[0]}/{parts[1]}")
         record.repo = repo.repo_id
         commit = self._commit(repo, parts[3])
         self._pass_gate(request, repo)
-        path = "/".join(parts[4:])
-        entry = repo.commits[commit].get(path)
-        if entry is None:
-            raise _Denied(404, "Entry not found", "EntryNotFound")
-        record.file = path
+        entry = self._entry(repo, commit, "/".join(parts[4:]))
+        self._hub.about(record, repo.repo_id, entry)
         reply = self._redirect(repo, commit, entry)
         return reply.with_headers(X_Repo_Commit=commit, Accept_Ranges="bytes")
 
@@ -165,15 +162,17 @@ class Routes:
             "X-Linked-ETag": f'"{entry.etag}"',
             "Vary": "Accept",
         }
+        if self._hub.announces_xet:
+            auth = f"{self._hub.endpoint}/api/models/{repo.repo_id}/xet-read-token/{commit}"
+            headers["X-Xet-Hash"] = entry.cdn_etag
+            headers["Link"] = f'<{auth}>; rel="xet-auth"'
         return Reply(302, headers, f"Found. Redirecting to {location}".encode())
 
     def _cached(self, request: web.Request, record: LoggedRequest, parts: list[str]) -> Reply:
         repo = self._repo(request, f"{parts[3]}/{parts[4]}")
         self._pass_gate(request, repo)
-        record.repo, record.file = repo.repo_id, "/".join(parts[6:])
-        entry = repo.commits[self._commit(repo, parts[5])].get(record.file)
-        if entry is None:
-            raise _Denied(404, "Entry not found", "EntryNotFound")
+        entry = self._entry(repo, self._commit(repo, parts[5]), "/".join(parts[6:]))
+        self._hub.about(record, repo.repo_id, entry)
         return ranged(request, entry, f'"{entry.etag}"').with_headers(X_Repo_Commit=parts[5])
 
     def _token(self, request: web.Request, *, needed: bool = False) -> str | None:
@@ -200,6 +199,12 @@ class Routes:
             raise _Denied(403, _SHUT)
         return repo
 
+    def _entry(self, repo: Repo, commit: str, path: str) -> Entry:
+        entry = repo.commits[commit].get(path)
+        if entry is None:
+            raise _Denied(404, "Entry not found", "EntryNotFound")
+        return entry
+
     def _commit(self, repo: Repo, revision: str) -> str:
         commit = repo.commit_of(revision)
         if commit is None:
@@ -213,13 +218,25 @@ def _json(value: object) -> Reply:
     )
 
 
-def _refs(repo: Repo) -> dict[str, Any]:
-    branches = [
-        {"name": name, "ref": f"refs/heads/{name}", "targetCommit": commit}
-        for name, commit in repo.branches.items()
-        if not name.startswith("refs/")
-    ]
-    return {"branches": branches, "tags": [], "converts": []}
+def _is_set(request: web.Request, name: str) -> bool:
+    return request.query.get(name, "").lower() in ("true", "1")
+
+
+def _number(request: web.Request, name: str, default: int) -> int:
+    text = request.query.get(name, str(default))
+    if not text.isdecimal():
+        raise _Denied(400, f"Invalid {name}: {text}")
+    return int(text)
+
+
+async def _posted(request: web.Request) -> tuple[list[str], bool]:
+    # huggingface_hub posts a form, huggingface.js JSON.
+    if request.content_type == "application/json":
+        sent = await request.json()
+        return list(sent.get("paths", [])), bool(sent.get("expand"))
+    form = await request.post()
+    expand = str(form.get("expand", "")).lower() in ("true", "1")
+    return [str(path) for path in form.getall("paths", [])], expand
 
 
 def _gate_text(repo: Repo) -> str:

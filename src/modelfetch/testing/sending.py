@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+import sys
 from collections.abc import Callable
 
 from aiohttp import web
@@ -18,11 +19,16 @@ __all__ = ["send"]
 _CHUNK = 256 << 10
 _RATED_CHUNKS_A_SECOND = 50
 _RATED_BUFFER = 64 << 10
+_BURST_SECONDS = 0.1  # what a late wake-up may catch up on
+_LOOK_SECONDS = 0.05  # how soon a change of the rate is seen
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 
 
 async def send(
-    request: web.Request, reply: Reply, record: LoggedRequest, rate: Callable[[], float | None]
+    request: web.Request,
+    reply: Reply,
+    record: LoggedRequest,
+    rate: Callable[[], float | None] = lambda: None,
 ) -> web.StreamResponse:
     """Send `reply` and note in `record` what went out.
 
@@ -30,7 +36,7 @@ async def send(
         request: The request that it answers.
         reply: What to send.
         record: The log's entry.
-        rate: Says the bytes per second, `None` for as fast as it goes; asked all the time.
+        rate: Tells the bytes per second now, `None` for as fast as it goes.
     """
     record.status = reply.status
     await asyncio.sleep(reply.delay)
@@ -39,11 +45,9 @@ async def send(
         response.content_length = reply.length
     else:
         response.enable_chunked_encoding()
-    if rate() is not None:
-        _keep_little_in_flight(request)
     await response.prepare(request)
     if request.method != "HEAD":
-        await _send_body(response, reply, record, rate)
+        await _send_body(response, reply, record, _Pace(request, rate))
     record.is_finished = reply.ending is Ending.FINISH
     if record.is_finished:
         await response.write_eof()
@@ -53,28 +57,52 @@ async def send(
 
 
 async def _send_body(
-    response: web.StreamResponse,
-    reply: Reply,
-    record: LoggedRequest,
-    rate: Callable[[], float | None],
+    response: web.StreamResponse, reply: Reply, record: LoggedRequest, pace: _Pace
 ) -> None:
     end = reply.length
     if reply.sent_at_most is not None:
         end = min(end, reply.sent_at_most)
-    loop = asyncio.get_running_loop()
-    due, offset = loop.time(), 0
+    offset = 0
     while offset < end:
-        speed = rate()
-        step = _CHUNK if speed is None else max(1, int(speed / _RATED_CHUNKS_A_SECOND))
-        chunk = _piece(reply, offset, min(end, offset + min(step, _CHUNK)))
+        chunk = _piece(reply, offset, min(end, offset + pace.step()))
         await response.write(chunk)
         offset += len(chunk)
-        record.sent += len(chunk)
+        record.sent = offset
         if reply.content is not None:
             record.spans[:] = [(reply.start, reply.start + offset)]
-        if speed is not None:
-            due = max(due, loop.time() - 0.1) + len(chunk) / speed
-            await asyncio.sleep(due - loop.time())
+        await pace.wait(len(chunk))
+
+
+class _Pace:
+    """Holds one response to a rate that may change while it is sent: a token bucket."""
+
+    def __init__(self, request: web.Request, rate: Callable[[], float | None]) -> None:
+        self._request, self._rate = request, rate
+        self._now = asyncio.get_running_loop().time
+        self._bytes, self._at = 0.0, self._now()
+        self._is_tight = False
+
+    def step(self) -> int:
+        """Return how many bytes to send next."""
+        rate = self._rate()
+        if rate is None:
+            return _CHUNK
+        if not self._is_tight:
+            self._is_tight = True
+            _keep_little_in_flight(self._request)
+        return max(1, min(_CHUNK, int(rate / _RATED_CHUNKS_A_SECOND)))
+
+    async def wait(self, sent: int) -> None:
+        """Sleep until `sent` more bytes are within the rate, whatever it is by then."""
+        self._bytes -= sent
+        while (rate := self._rate()) is not None:
+            now = self._now()
+            earned = self._bytes + (now - self._at) * rate
+            self._bytes, self._at = min(earned, _BURST_SECONDS * rate), now
+            if self._bytes >= 0:
+                return
+            await asyncio.sleep(min(-self._bytes / rate, _LOOK_SECONDS) if rate else _LOOK_SECONDS)
+        self._bytes, self._at = 0.0, self._now()
 
 
 def _piece(reply: Reply, start: int, stop: int) -> bytes:
@@ -98,12 +126,27 @@ async def _end(request: web.Request, ending: Ending) -> None:
     if transport is None:
         return
     if ending is Ending.RESET:
-        with contextlib.suppress(OSError):
-            connection = transport.get_extra_info("socket")
+        connection = transport.get_extra_info("socket")
+        with contextlib.suppress(OSError, ValueError):  # the client may have left already
+            # A reset throws away what is still under way: up to megabytes that the script promised.
+            # The kernel has no event for its arrival.
+            while transport.get_write_buffer_size() or _unacknowledged(connection):  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         transport.abort()
     else:
         transport.close()
+
+
+def _unacknowledged(connection: socket.socket) -> int:
+    """Return the bytes that the peer's kernel does not have yet; 0 where nobody tells."""
+    if sys.platform != "linux":
+        return 0
+    import fcntl
+    import termios
+
+    told = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, bytes(4))
+    return int.from_bytes(told, sys.byteorder)
 
 
 def _keep_little_in_flight(request: web.Request) -> None:
