@@ -52,6 +52,7 @@ class Job:
         self._received = 0
         self._task: asyncio.Task[None] | None = None
         self._stop_input = JobInput.PAUSE
+        self._is_stopping = False
         self._model: LocalModel | None = None
         self._error: ModelFetchError | None = None
         self._is_closed = False
@@ -127,6 +128,9 @@ class Job:
         Raises:
             InvalidState: The job is over, or the engine is closed.
         """
+        if self._is_stopping and self._task is not None:
+            # A pause is under way, perhaps of a caller who did not wait for it: the last word counts.
+            await asyncio.wait({self._task})
         after(self.state, JobInput.RESUME)
         if self._is_closed:
             raise InvalidState("The engine is closed.")
@@ -152,6 +156,7 @@ class Job:
 
     def start(self) -> None:
         """Begin or go on; for the engine."""
+        self._is_stopping = False
         self._task = asyncio.create_task(self._drive(), name=f"modelfetch {self.id}")
         self._task.add_done_callback(self._never_began)
 
@@ -177,14 +182,12 @@ class Job:
     async def _stop(self, reason: JobInput) -> None:
         # The task itself makes the move, so that a caller who is cancelled here leaves no job
         # without a task that still says "downloading".
-        task = self._task
-        if task is None or task.done():
-            if self.state is not after(self.state, reason):
-                self._end(reason)
-            return
-        self._stop_input = reason
-        task.cancel()
-        await asyncio.wait({task})
+        if self._task is not None and not self._task.done():
+            self._stop_input, self._is_stopping = reason, True
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        if not self.state.is_terminal and self.state is not after(self.state, reason):
+            self._end(reason)
 
     async def _drive(self) -> None:
         ticking = asyncio.create_task(self._tick())

@@ -371,3 +371,27 @@ async def take_terminal(engine: Engine) -> Any:
         if status.state.is_terminal:
             return status
     raise AssertionError("the engine closed before")
+
+
+async def test_a_resume_wins_over_a_pause_that_nobody_waits_for(
+    hub: FakeHub, engine: Engine
+) -> None:
+    content = coded(4 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.rate = 2 * MiB
+    job = await engine.download(REPO, LABEL)
+    await until(job.events(), lambda status: status.connections > 0)
+    pausing = asyncio.ensure_future(job.pause())
+    await asyncio.sleep(0)
+    pausing.cancel()
+    await job.resume()
+    assert_is(await job.result(), content)
+
+
+async def test_a_cancel_wins_over_a_pause_under_way(hub: FakeHub, engine: Engine) -> None:
+    hub.add(REPO, {FILE: coded(4 * MiB)})
+    hub.rate = MiB
+    job = await engine.download(REPO, LABEL)
+    await until(job.events(), lambda status: status.connections > 0)
+    await asyncio.gather(job.pause(), job.cancel())
+    assert job.status.to_dict()["error"]["type"] == "cancelled"

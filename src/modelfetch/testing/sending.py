@@ -45,14 +45,18 @@ async def send(
         response.content_length = reply.length
     else:
         response.enable_chunked_encoding()
-    await response.prepare(request)
-    if request.method != "HEAD":
-        await _send_body(response, reply, record, _Pace(request, rate))
+    try:
+        await response.prepare(request)
+        if request.method != "HEAD":
+            await _send_body(response, reply, record, _Pace(request, rate))
+        if reply.ending is Ending.FINISH:
+            await response.write_eof()
+        else:
+            await _end(request, reply.ending)
+    except ConnectionResetError:
+        # The client has left, which is what aiohttp cancels a handler for; it is no error to log.
+        raise asyncio.CancelledError from None
     record.is_finished = reply.ending is Ending.FINISH
-    if record.is_finished:
-        await response.write_eof()
-    else:
-        await _end(request, reply.ending)
     return response
 
 
