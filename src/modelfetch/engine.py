@@ -19,12 +19,12 @@ from modelfetch.hub import user_agent
 from modelfetch.jobs import Job
 from modelfetch.offload import Offload
 from modelfetch.planner import Planner
+from modelfetch.shared import FileProgress, Shared
 from modelfetch.status import JobStatus
 from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
 from modelfetch.transport import Transport
 from modelfetch.types import LocalModel, Plan
-from modelfetch.worker import FileProgress, Shared
 
 __all__ = ["Engine"]
 

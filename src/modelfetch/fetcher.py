@@ -22,13 +22,14 @@ from modelfetch.core.transfer import Transfer
 from modelfetch.errors import IntegrityError
 from modelfetch.hub import Source
 from modelfetch.offload import held
+from modelfetch.shared import Bell, FileProgress, Shared, Signer
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.partial import PartialFile
 from modelfetch.storage.verify import new_hasher
 from modelfetch.types import RemoteFile, Span
-from modelfetch.worker import Bell, FileProgress, Shared, Signer, Worker
+from modelfetch.worker import Worker
 
 __all__ = ["FileFetcher"]
 

@@ -10,11 +10,11 @@ from modelfetch.config import Config
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import locate
 from modelfetch.offload import held
+from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage import snapshots
 from modelfetch.storage.joining import Joining
 from modelfetch.storage.layout import Layout
 from modelfetch.types import LocalModel, Plan, PlannedFile
-from modelfetch.worker import FileProgress, Shared
 
 __all__ = ["Gatherer"]
 

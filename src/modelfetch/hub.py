@@ -31,7 +31,7 @@ from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.paths import is_safe_path
 from modelfetch.core.refusals import refusal
-from modelfetch.errors import HubUnavailable, Offline
+from modelfetch.errors import HubUnavailable, InvalidToken, Offline
 from modelfetch.transport import Reply, Transport
 from modelfetch.types import RemoteFile, Snapshot
 
@@ -79,7 +79,14 @@ def find_token(config: Config) -> str | None:
         return None
     from huggingface_hub import get_token
 
-    return get_token()
+    try:
+        return get_token()
+    except Exception as error:
+        # It may refresh or exchange a token over the network, with errors of many families.
+        raise InvalidToken(
+            f"huggingface_hub has no token to give: {type(error).__name__}.",
+            hint="Log in again with 'hf auth login', give a token, or use none (token=False).",
+        ) from None
 
 
 def list_files(config: Config, token: str | None, repo: str, revision: str) -> Snapshot:

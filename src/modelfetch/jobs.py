@@ -13,9 +13,9 @@ from modelfetch.broadcast import Broadcast
 from modelfetch.core.job import JobInput, after
 from modelfetch.core.pace import SpeedWindow, seconds_left
 from modelfetch.errors import InsufficientSpace, InvalidState, JobCancelled, ModelFetchError
+from modelfetch.shared import FileProgress
 from modelfetch.status import FileStatus, JobState, JobStatus
 from modelfetch.types import LocalModel, Plan
-from modelfetch.worker import FileProgress
 
 __all__ = ["Job"]
 
@@ -129,7 +129,7 @@ class Job:
             InvalidState: The job is over, or the engine is closed.
         """
         if self._is_stopping and self._task is not None:
-            # A pause is under way, perhaps of a caller who did not wait for it: the last word counts.
+            # A pause is under way, perhaps of a caller who has left: the last word counts.
             await asyncio.wait({self._task})
         after(self.state, JobInput.RESUME)
         if self._is_closed:

@@ -12,124 +12,27 @@ Everything is decided in `core`: `transfer` says which span, `ranges` what a res
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from modelfetch.core.pace import TokenBucket
 from modelfetch.core.pieces import piece_end
 from modelfetch.core.ranges import Action, Verdict, judge, range_headers
-from modelfetch.core.retry import Budget, RetryPolicy, retry_after
+from modelfetch.core.retry import Budget, retry_after
 from modelfetch.core.transfer import Lease, Transfer
-from modelfetch.errors import HubUnavailable, NetworkError, Offline, RateLimited
+from modelfetch.errors import HubUnavailable, NetworkError, Offline
 from modelfetch.hub import Source
-from modelfetch.offload import Offload
+from modelfetch.shared import Bell, FileProgress, Shared, Signer
 from modelfetch.storage.partial import PartialFile
-from modelfetch.transport import Reply, Transport
+from modelfetch.transport import Reply
 from modelfetch.types import Span
 
-__all__ = ["Bell", "FileProgress", "Shared", "Signer", "Worker"]
+__all__ = ["Worker"]
 
 HOLD_SECONDS = 0.25
 # Shorter pauses are left to add up: the loop's timer is not finer.
 MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class FileProgress:
-    """What is known of one file's progress; written by its workers, read by its job.
-
-    Attributes:
-        landed: Bytes on disk; never goes back, even when some prove wrong.
-        received: Bytes that came over the network in this run, those fetched twice included.
-        connections: Requests under way.
-        single_stream: Whether the server ignores ranges.
-        verified: Whether the file has its final name.
-    """
-
-    landed: int = 0
-    received: int = 0
-    connections: int = 0
-    single_stream: bool = False
-    verified: bool = False
-
-
-class Bell:
-    """Wakes everybody who waits for the next change."""
-
-    def __init__(self) -> None:
-        self._event = asyncio.Event()
-
-    def ring(self) -> None:
-        """Wake all who wait now."""
-        self._event.set()
-        self._event = asyncio.Event()
-
-    async def wait(self, seconds: float | None = None) -> None:
-        """Wait for the next ring, or that long."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._event.wait()
-
-
-class Signer:
-    """The file's URL, fetched once for all connections, and again when it was refused.
-
-    Attributes:
-        source: The URL in use, `None` before the first and after a refusal.
-        etag: Strong validator of the first response from it. Another URL may lead to another edge
-            with tags of its own, so each begins anew; that both have the published bytes is for the
-            SHA-256 to prove.
-    """
-
-    def __init__(self, locate: Callable[[], Awaitable[Source]]) -> None:
-        self._locate = locate
-        self._lock = asyncio.Lock()
-        self.source: Source | None = None
-        self.etag: str | None = None
-
-    async def current(self) -> Source:
-        """Return the URL, asking the Hub for it if there is none.
-
-        Raises:
-            ModelFetchError: The Hub does not give one. After a `RateLimited` its wait is over.
-        """
-        async with self._lock:
-            if self.source is None:
-                try:
-                    self.source, self.etag = await self._locate(), None
-                except RateLimited as limited:
-                    # Slept with the lock held: the other connections wait behind it, and do not
-                    # ask.
-                    await asyncio.sleep(limited.retry_after or 1.0)
-                    raise
-            return self.source
-
-    def refused(self, source: Source) -> None:
-        """Forget `source`, unless another connection has renewed it already."""
-        if self.source is source:
-            self.source = None
-
-
-@dataclass(slots=True)
-class Shared:
-    """What all transfers of an engine share.
-
-    Attributes:
-        permits: One for each connection of the engine.
-        bucket: The bound on the engine's speed.
-        waits: Until when (loop time) a host wants no requests.
-    """
-
-    transport: Transport
-    offload: Offload
-    permits: asyncio.Semaphore
-    bucket: TokenBucket
-    retry: RetryPolicy
-    waits: dict[str, float] = field(default_factory=dict)
 
 
 class Worker:
@@ -203,12 +106,13 @@ class Worker:
             if verdict.action is Action.WHOLE and not self._transfer.begin_stream(lease):
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
-            self._signer.etag = self._signer.etag or verdict.etag
+            self._signer.accepted(verdict.etag)
             await self._receive(reply, lease, verdict.span)
 
     def _refusal(self, verdict: Verdict, reply: Reply, source: Source) -> NetworkError:
+        is_final = verdict.action is Action.GIVE_UP
         if verdict.action is Action.RESIGN:
-            self._signer.refused(source)
+            is_final = not self._signer.refused(source)
         if verdict.action is Action.WAIT:
             wait = retry_after(reply.headers, time.time()) or 1.0
             self._shared.waits[reply.host] = self._loop.time() + wait
@@ -219,7 +123,7 @@ class Worker:
             request_id=reply.request_id,
             hint="What came is kept: ask again to go on.",
         )
-        error.is_final = verdict.action is Action.GIVE_UP
+        error.is_final = is_final
         return error
 
     async def _host_is_willing(self) -> None:

@@ -26,12 +26,13 @@ class RetryPolicy:
     """How patient to be.
 
     Attributes:
-        attempts: Fruitless attempts in a row before a file is given up, per connection.
+        attempts: Fruitless attempts in a row before a file is given up, per connection. With the
+            delays below, 30 bridge an outage of about five minutes.
         base_seconds: Cap of the first delay; it doubles with each fruitless attempt.
         max_seconds: Largest cap.
     """
 
-    attempts: int = 10
+    attempts: int = 30
     base_seconds: float = 0.25
     max_seconds: float = 30.0
 

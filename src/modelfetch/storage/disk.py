@@ -13,6 +13,9 @@ from pathlib import Path
 
 __all__ = ["allocate", "allocated_bytes", "boot_id", "flush", "free_bytes", "read_at", "write_at"]
 
+# Nothing of ours is ever a link: one in its place was planted, and may lead anywhere.
+NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+BINARY: int = getattr(os, "O_BINARY", 0)
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE in linux/falloc.h
 _MAX_PARTS = 512  # half of Linux's IOV_MAX; arrivals of 64 KiB fill a piece with 16
 _NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})

@@ -61,7 +61,7 @@ class Joining:
             StorageError: The file system refused; `InsufficientSpace` when there is no room.
         """
         with storage_errors(self._draft):
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | getattr(os, "O_BINARY", 0)
+            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | disk.BINARY | disk.NO_FOLLOW
             self._fd = os.open(self._draft, flags, 0o666)
             disk.allocate(self._fd, joined_size(self._plan))
 

@@ -16,6 +16,7 @@ import os
 import sys
 from pathlib import Path
 
+from modelfetch.storage import disk
 from modelfetch.storage.faults import storage_errors
 
 __all__ = ["BlobLock"]
@@ -44,7 +45,7 @@ class BlobLock:
 
     def _try_acquire(self) -> bool:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT, _MODE)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | disk.NO_FOLLOW, _MODE)
         if hasattr(os, "fchmod"):
             with contextlib.suppress(PermissionError):  # somebody else's, who has seen to it
                 os.fchmod(fd, _MODE)

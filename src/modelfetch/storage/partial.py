@@ -31,8 +31,9 @@ from modelfetch.types import RemoteFile, Span
 
 __all__ = ["PartialFile"]
 
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0)
-_APPEND = os.O_WRONLY | os.O_APPEND | getattr(os, "O_BINARY", 0)
+_FLAGS = os.O_RDWR | os.O_CREAT | disk.BINARY | disk.NO_FOLLOW
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | disk.BINARY | disk.NO_FOLLOW
+_APPEND = os.O_WRONLY | os.O_APPEND | disk.BINARY | disk.NO_FOLLOW
 
 
 class PartialFile:
@@ -55,6 +56,7 @@ class PartialFile:
         self._lock = threading.Lock()
         self._buffer: memoryview | None = None
         self._journal_is_sound = True
+        self._encoder = Encoder()
         self._fd = self._journal_fd = -1
         self.unflushed_bytes = 0
         self.done = SpanSet()
@@ -231,7 +233,11 @@ class PartialFile:
         # Facts of another boot are restated in this one, and the log loses what it does not need.
         self._encoder = Encoder()
         draft = self._paths.journal.with_name(f"{self._paths.journal.name}.tmp")
-        draft.write_bytes(self._encoder.whole(self._header, durable, written))
+        fd = os.open(draft, _NEW, 0o666)
+        try:
+            disk.write_at(fd, [self._encoder.whole(self._header, durable, written)], 0)
+        finally:
+            os.close(fd)
         draft.replace(self._paths.journal)
         self._journal_fd = os.open(self._paths.journal, _APPEND)
         self._journal_is_sound = True

@@ -30,7 +30,8 @@ def write_text(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
     try:
-        draft.write_bytes(text.encode())
+        with draft.open("xb") as stream:
+            stream.write(text.encode())
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""What the connections of a file, the files of a job and the jobs of an engine share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from modelfetch.core.pace import TokenBucket
+from modelfetch.core.retry import RetryPolicy
+from modelfetch.errors import RateLimited
+from modelfetch.hub import Source
+from modelfetch.offload import Offload
+from modelfetch.transport import Transport
+
+__all__ = ["Bell", "FileProgress", "Shared", "Signer"]
+
+# How many fresh URLs in a row may be refused before that is taken for the answer.
+MAX_REFUSALS = 6
+
+
+@dataclass(slots=True)
+class FileProgress:
+    """What is known of one file's progress; written by its workers, read by its job.
+
+    Attributes:
+        landed: Bytes on disk; never goes back, even when some prove wrong.
+        received: Bytes that came over the network in this run, those fetched twice included.
+        connections: Requests under way.
+        single_stream: Whether the server ignores ranges.
+        verified: Whether the file has its final name.
+    """
+
+    landed: int = 0
+    received: int = 0
+    connections: int = 0
+    single_stream: bool = False
+    verified: bool = False
+
+
+class Bell:
+    """Wakes everybody who waits for the next change."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake all who wait now."""
+        self._event.set()
+        self._event = asyncio.Event()
+
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait for the next ring, or that long."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._event.wait()
+
+
+class Signer:
+    """The file's URL, fetched once for all connections, and again when it was refused.
+
+    Attributes:
+        source: The URL in use, `None` before the first and after a refusal.
+        etag: Strong validator of the first response from it. Another URL may lead to another edge
+            with tags of its own, so each begins anew; that both have the published bytes is for the
+            SHA-256 to prove.
+    """
+
+    def __init__(self, locate: Callable[[], Awaitable[Source]]) -> None:
+        self._locate = locate
+        self._lock = asyncio.Lock()
+        self.source: Source | None = None
+        self.etag: str | None = None
+        self._refusals = 0
+
+    async def current(self) -> Source:
+        """Return the URL, asking the Hub for it if there is none.
+
+        Raises:
+            ModelFetchError: The Hub does not give one. After a `RateLimited` its wait is over.
+        """
+        async with self._lock:
+            if self.source is None:
+                try:
+                    self.source, self.etag = await self._locate(), None
+                except RateLimited as limited:
+                    # Slept with the lock held: the other connections wait behind it, and do not
+                    # ask.
+                    await asyncio.sleep(limited.retry_after or 1.0)
+                    raise
+            return self.source
+
+    def accepted(self, etag: str | None) -> None:
+        """Note that a URL was good, and the validator of what it gave."""
+        self._refusals = 0
+        self.etag = self.etag or etag
+
+    def refused(self, source: Source) -> bool:
+        """Forget `source`, unless another connection has renewed it; return whether to ask on.
+
+        A URL may expire at any time, but one fresh URL after the other is not refused by chance.
+        """
+        if self.source is source:
+            self.source = None
+            self._refusals += 1
+        return self._refusals < MAX_REFUSALS
+
+
+@dataclass(slots=True)
+class Shared:
+    """What all transfers of an engine share.
+
+    Attributes:
+        permits: One for each connection of the engine.
+        bucket: The bound on the engine's speed.
+        waits: Until when (loop time) a host wants no requests.
+    """
+
+    transport: Transport
+    offload: Offload
+    permits: asyncio.Semaphore
+    bucket: TokenBucket
+    retry: RetryPolicy
+    waits: dict[str, float] = field(default_factory=dict)

@@ -1,0 +1,40 @@
+"""Links planted in the cache by somebody who wants us to write elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelfetch import Engine, StorageError
+from modelfetch.testing import FakeHub
+from tests.helpers import FILE, LABEL, REPO, MiB, coded, final_names
+
+FOLDER = "models--acme--tiny-GGUF"
+
+
+@pytest.mark.parametrize(
+    "planted",
+    [
+        "blobs/{}.modelfetch.incomplete",
+        "blobs/{}.modelfetch.journal.tmp",
+        "../.locks/" + FOLDER + "/{}.lock",
+    ],
+)
+async def test_a_link_in_place_of_our_files_is_refused(
+    hub: FakeHub, engine: Engine, place: Path, tmp_path: Path, planted: str
+) -> None:
+    content = coded(2 * MiB)
+    hub.add(REPO, {FILE: content})
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o600)
+    link = place / FOLDER / planted.format(content.sha256)
+    link.parent.resolve().mkdir(parents=True, exist_ok=True)
+    (place / FOLDER / "blobs").mkdir(parents=True, exist_ok=True)
+    link.symlink_to(victim)
+    with pytest.raises(StorageError):
+        await (await engine.download(REPO, LABEL)).result()
+    assert victim.read_text() == "precious"
+    assert victim.stat().st_mode & 0o777 == 0o600
+    assert final_names(place) == []
