@@ -10,6 +10,8 @@ import pytest
 from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded, final_names
 
 from modelfetch import Engine, IntegrityError, JobState, NetworkError
+from modelfetch.core.retry import RetryPolicy
+from modelfetch.shared import MAX_REFUSALS
 from modelfetch.testing import (
     ChangedETag,
     Delay,
@@ -171,6 +173,18 @@ async def test_an_expired_url_is_signed_again_once_for_all_connections(
     resolved = [r for r in hub.requests("hub") if r.method == "HEAD"]
     assert refused
     assert len(resolved) <= 3, "each expiry costs one request to the Hub, not one per connection"
+
+
+async def test_fresh_urls_that_are_all_refused_are_not_asked_for_for_ever(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    hub.add(REPO, {FILE: coded(SIZE)})
+    hub.script(Status(403), times=None)
+    patient = RetryPolicy(attempts=10_000, base_seconds=0.001, max_seconds=0.001)
+    async with Engine(**settings_for(hub, retry=patient)) as engine:
+        with pytest.raises(NetworkError, match="refuses this URL"):
+            await (await engine.download(REPO, LABEL)).result()
+    assert len([r for r in hub.requests("hub") if r.method == "HEAD"]) <= MAX_REFUSALS + 1
 
 
 async def test_another_validator_leads_to_a_fresh_url(hub: FakeHub, engine: Engine) -> None:
