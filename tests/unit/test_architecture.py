@@ -21,6 +21,7 @@ LAYERS = [
     ["config"],
     ["offload", "storage", "transport"],
     ["hub"],
+    ["shared"],
     ["worker"],
     ["fetcher"],
     ["gatherer"],
@@ -94,7 +95,7 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload worker fetcher gatherer planner broadcast jobs engine blocking cli"
+    expected = "offload shared worker fetcher gatherer planner broadcast jobs engine blocking cli"
     assert using == set(expected.split())
 
 
