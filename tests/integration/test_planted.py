@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tests.helpers import FILE, LABEL, REPO, MiB, coded, final_names
 
 from modelfetch import Engine, StorageError
 from modelfetch.testing import FakeHub
-from tests.helpers import FILE, LABEL, REPO, MiB, coded, final_names
 
 FOLDER = "models--acme--tiny-GGUF"
 
