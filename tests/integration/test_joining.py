@@ -73,7 +73,7 @@ async def test_the_same_build_whole_is_preferred(hub: FakeHub, engine: Engine) -
 
 async def test_a_pause_in_the_middle_keeps_the_parts(hub: FakeHub, engine: Engine) -> None:
     hub.add(REPO, parts())
-    hub.script(Stall(100), path="*part3of3")
+    hub.script(Stall(100), path="*part3of3", times=None)
     job = await engine.download(REPO, "Q8_0")
     async for status in job.events():
         if sum(file.verified for file in status.files) == 2:
