@@ -229,7 +229,7 @@ async def test_only_what_the_disk_lost_is_fetched_again(
 ) -> None:
     content = coded(16 * MiB)
     hub.add(REPO, {FILE: content})
-    hub.rate = MiB
+    hub.rate = MiB // 2
     job = await engine.download(REPO, LABEL)
     async for status in job.events():
         if status.downloaded_bytes > 6 * MiB:

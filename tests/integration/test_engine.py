@@ -144,7 +144,7 @@ async def test_two_engines_on_one_cache_fetch_a_blob_once(
 async def test_pause_keeps_the_bytes_and_resume_goes_on(hub: FakeHub, engine: Engine) -> None:
     content = coded(8 * MiB)
     hub.add(REPO, {FILE: content})
-    hub.rate = MiB
+    hub.rate = MiB // 2
     job = await engine.download(REPO, LABEL)
     await until(job.events(), lambda status: status.downloaded_bytes > 2 * MiB)
     await job.pause()
@@ -182,7 +182,7 @@ async def test_cancel_ends_the_job_and_keeps_the_partial_unless_told(
 ) -> None:
     content = coded(8 * MiB)
     hub.add(REPO, {FILE: content})
-    hub.rate = MiB
+    hub.rate = MiB // 2
     job = await engine.download(REPO, LABEL)
     await until(job.events(), lambda status: status.downloaded_bytes > 2 * MiB)
     await job.cancel(delete=delete)
@@ -205,7 +205,7 @@ async def test_leaving_the_engine_pauses_and_another_goes_on(
 ) -> None:
     content = coded(8 * MiB)
     hub.add(REPO, {FILE: content})
-    hub.rate = MiB
+    hub.rate = MiB // 2
     async with Engine(**settings_for(hub)) as engine:
         job = await engine.download(REPO, LABEL)
         waiting = asyncio.ensure_future(job.result())
@@ -279,7 +279,7 @@ async def test_a_partial_that_a_clean_up_removes_is_noticed_and_begun_anew(
 ) -> None:
     content = coded(5 * MiB)
     hub.add(REPO, {FILE: content})
-    hub.rate = MiB
+    hub.rate = MiB // 2
     async with Engine(**settings_for(hub, flush_seconds=0.05)) as engine:
         job = await engine.download(REPO, LABEL)
         await until(job.events(), lambda status: status.downloaded_bytes > MiB)
@@ -390,7 +390,7 @@ async def test_a_resume_wins_over_a_pause_that_nobody_waits_for(
 
 async def test_a_cancel_wins_over_a_pause_under_way(hub: FakeHub, engine: Engine) -> None:
     hub.add(REPO, {FILE: coded(4 * MiB)})
-    hub.rate = MiB
+    hub.rate = MiB // 2
     job = await engine.download(REPO, LABEL)
     await until(job.events(), lambda status: status.connections > 0)
     await asyncio.gather(job.pause(), job.cancel())
