@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from modelfetch import errors
 from modelfetch._version import __version__
 from modelfetch.errors import *  # noqa: F403
+from modelfetch.offers import Fit, ModelVariants, Sidecar, VariantInfo
 from modelfetch.status import FileStatus, JobState, JobStatus
 from modelfetch.types import FileRole, LocalFile, LocalModel, Plan, PlannedFile
 
@@ -34,6 +35,10 @@ __all__ = [
     "Plan",
     "PlannedFile",
     "FileRole",
+    "ModelVariants",
+    "VariantInfo",
+    "Sidecar",
+    "Fit",
     "LocalModel",
     "LocalFile",
     "JobState",

@@ -29,7 +29,8 @@ def fetch(
 
     Args:
         model: `owner/name`, `owner/name:QUANT`, `owner/name@revision`, or a link to the Hub.
-        quantization: Label such as `Q4_K_M`; `None` for the default order.
+        quantization: Label such as `Q4_K_M`; `auto` for the best that fits in the memory; `None`
+            for the default order.
         revision: Branch, tag, `refs/pr/N` or commit; `None` for `main`.
         on_status: Called with each status, up to ten times a second; must not block.
         **config: Fields of `Config`.

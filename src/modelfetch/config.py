@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from modelfetch.core.fit import parse_size
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import InvalidConfiguration
 
@@ -70,6 +71,10 @@ def _rate() -> float | None:
     return _from_env("LIMIT_RATE", parse_rate, 0.0) or None
 
 
+def _memory() -> int | None:
+    return _from_env("MEMORY", parse_size, 0) or None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """How an `Engine` works. Every field has a default: `Config()` is complete.
@@ -83,6 +88,8 @@ class Config:
         connections: Connections of the engine at once, over all jobs and files.
         max_bytes_per_second: Bound on the engine's speed; `None` for no bound.
         include_mmproj: Whether a multimodal model comes with its projector.
+        memory_bytes: Memory that a model may use, which the quantization `auto` goes by; `None`
+            for what is free at the time.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
             Without it a power cut may cost the whole partial; wrong bytes are still never
             published.
@@ -106,6 +113,7 @@ class Config:
     connections: int = field(default_factory=lambda: _from_env("CONNECTIONS", int, 8))
     max_bytes_per_second: float | None = field(default_factory=_rate)
     include_mmproj: bool = True
+    memory_bytes: int | None = field(default_factory=_memory)
     durable: bool = True
     flush_seconds: float = 1.0
     flush_bytes: int = 128 << 20
@@ -124,6 +132,8 @@ class Config:
             )
         if self.max_bytes_per_second is not None and self.max_bytes_per_second <= 0:
             raise InvalidConfiguration("max_bytes_per_second must be above zero, or None.")
+        if self.memory_bytes is not None and self.memory_bytes <= 0:
+            raise InvalidConfiguration("memory_bytes must be above zero, or None.")
         if isinstance(self.token, str) and not _is_token(self.token):
             raise InvalidConfiguration(
                 "The token has characters that no token has.",

@@ -11,12 +11,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from modelfetch.broadcast import Broadcast
+from modelfetch.chooser import survey_here
 from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
 from modelfetch.errors import InvalidState, JobNotFound
 from modelfetch.gatherer import Gatherer
 from modelfetch.hub import user_agent
 from modelfetch.jobs import Job
+from modelfetch.offers import ModelVariants
 from modelfetch.offload import Offload
 from modelfetch.planner import Planner
 from modelfetch.shared import FileProgress, Shared
@@ -102,21 +104,40 @@ class Engine:
 
         Args:
             model: `owner/name`, `owner/name:QUANT`, `owner/name@revision`, or a link to the Hub.
-            quantization: Label such as `Q4_K_M` in any case, or a file of the repository;
-                `None` for the default order.
+            quantization: Label such as `Q4_K_M` in any case, or a file of the repository; `auto`
+                for the best that fits in the memory; `None` for the default order.
             revision: Branch, tag, `refs/pr/N` or commit; `None` for `main`.
             include_mmproj: Whether a multimodal projector belongs to it; the setting if `None`.
 
         Raises:
             InvalidReference: `model` is none of those.
             ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
-            QuantizationNotFound, AmbiguousQuantization, IncompleteModel: See there.
+            QuantizationNotFound, AmbiguousQuantization, IncompleteModel, InsufficientMemory: See
+                there.
             HubUnavailable: The Hub gave no usable answer, and the cache has no answer either.
         """
         self._must_be_open()
         return await self._planner.plan(
             model, quantization, revision=revision, include_mmproj=include_mmproj
         )
+
+    async def variants(
+        self, model: str, *, revision: str | None = None, memory_bytes: int | None = None
+    ) -> ModelVariants:
+        """Return what a repository offers, what of it is on disk, and what fits in the memory.
+
+        Args:
+            model: See `plan`; a quantization or file in it is ignored.
+            revision: See `plan`.
+            memory_bytes: Memory that a model may use; `None` for the setting, else what is free.
+
+        Raises:
+            ModelNotFound: There is no such repository, or no GGUF model in it.
+            InvalidReference, RevisionNotFound, AccessDenied, HubUnavailable: As `plan`.
+        """
+        self._must_be_open()
+        snapshot = await self._planner.listing(model, revision)
+        return await self._offload(survey_here, self.config, self._layout, snapshot, memory_bytes)
 
     async def download(
         self,

@@ -8,6 +8,7 @@
     |-- QuantizationNotFound               carries the labels there are, with sizes
     |-- AmbiguousQuantization              carries the candidates
     |-- IncompleteModel                    a shard is missing upstream
+    |-- InsufficientMemory                 no build fits; carries what the smallest needs
     |-- AccessDenied                       the Hub knows the model and refuses
     |   |-- GatedModel                     huggingface_hub: GatedRepoError
     |   `-- InvalidToken                   the Hub does not accept the token
@@ -32,13 +33,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from modelfetch.wording import human_size, listing
+
 __all__ = [
     "ModelFetchError", "InvalidReference", "InvalidConfiguration", "ModelNotFound",
     "RevisionNotFound", "QuantizationNotFound", "AmbiguousQuantization", "IncompleteModel",
-    "AccessDenied", "GatedModel", "InvalidToken", "HubUnavailable", "RateLimited", "Offline",
-    "NetworkError", "IntegrityError", "StorageError", "InsufficientSpace", "JobNotFound",
-    "InvalidState", "JobCancelled", "Variant",
-]  # fmt: skip
+    "InsufficientMemory", "AccessDenied", "GatedModel", "InvalidToken", "HubUnavailable",
+    "RateLimited", "Offline", "NetworkError", "IntegrityError", "StorageError", "InsufficientSpace",
+    "JobNotFound", "InvalidState", "JobCancelled", "Variant"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,20 @@ class IncompleteModel(ModelFetchError):
         self.missing = tuple(missing)
 
 
+class InsufficientMemory(ModelFetchError):
+    """No build of the model fits into the memory.
+
+    Attributes:
+        needed_bytes: What the smallest build needs.
+        available_bytes: What there is.
+    """
+
+    kind = "insufficient_memory"
+    param = "quantization"
+    needed_bytes: int | None = None
+    available_bytes: int | None = None
+
+
 class AccessDenied(ModelFetchError):
     """The Hub knows the model and does not give it to this user."""
 
@@ -280,21 +296,5 @@ class JobCancelled(ModelFetchError):
     kind = "cancelled"
 
 
-_MOST_LISTED = 30  # in a message; the fields have everything
-
-
 def _listing(lead: str, variants: Sequence[Variant]) -> str | None:
-    if not variants:
-        return None
-    shown = [f"{v.label} ({_human(v.size_bytes)})" for v in variants[:_MOST_LISTED]]
-    if len(variants) > _MOST_LISTED:
-        shown.append(f"and {len(variants) - _MOST_LISTED} more")
-    return f"{lead}: {', '.join(shown)}."
-
-
-def _human(size_bytes: int) -> str:
-    size, unit = float(size_bytes), "B"
-    for larger in ("kB", "MB", "GB"):
-        if size >= 1000:
-            size, unit = size / 1000, larger
-    return f"{size:.1f} GB" if unit == "GB" else f"{size:.0f} {unit}"
+    return listing(lead, [f"{v.label} ({human_size(v.size_bytes)})" for v in variants])

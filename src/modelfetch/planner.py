@@ -7,8 +7,9 @@ import random
 from dataclasses import replace
 from urllib.parse import urlsplit
 
+from modelfetch.chooser import choose_here
 from modelfetch.config import Config
-from modelfetch.core.quants import choose, combine
+from modelfetch.core.quants import combine
 from modelfetch.core.refs import ModelRef, parse
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import (
@@ -67,7 +68,9 @@ class Planner:
         with_mmproj = self._config.include_mmproj if include_mmproj is None else include_mmproj
         snapshot, unavailable = await self._snapshot(ref.repo, ref.revision or "main")
         try:
-            choice = choose(snapshot.files, request, include_mmproj=with_mmproj)
+            choice = await self._offload(
+                choose_here, self._config, snapshot.files, request, with_mmproj
+            )
         except ModelFetchError:
             # What the cache lacks may well be on the Hub: the cause is that nobody could ask.
             if unavailable is not None:
@@ -82,6 +85,11 @@ class Planner:
             files=choice.files,
             joined_path=choice.joined_path,
         )
+
+    async def listing(self, model: str, revision: str | None) -> Snapshot:
+        """Return all files of the repository that `model` is in; see `Engine.variants`."""
+        ref, _ = self._understood(model, None, revision)
+        return (await self._snapshot(ref.repo, ref.revision or "main"))[0]
 
     def _understood(
         self, model: str, quantization: str | None, revision: str | None

@@ -15,11 +15,14 @@ SOURCE = Path(modelfetch.__file__).parent
 # Lowest first. A module may import its own layer (if that is a package) and those before it.
 LAYERS = [
     ["_version"],
+    ["wording"],
     ["errors"],
     ["types", "status"],
+    ["offers"],
     ["core"],
     ["config"],
-    ["offload", "storage", "transport"],
+    ["offload", "storage", "transport", "memory"],
+    ["chooser"],
     ["hub"],
     ["shared"],
     ["worker"],
@@ -101,11 +104,12 @@ def test_asyncio_is_in_few_modules() -> None:
 
 def test_the_public_names() -> None:
     expected = """
-        AccessDenied AmbiguousQuantization Config Engine FileRole FileStatus GatedModel
-        HubUnavailable IncompleteModel InsufficientSpace IntegrityError InvalidConfiguration
-        InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound JobState JobStatus
-        LocalFile LocalModel ModelFetchError ModelNotFound NetworkError Offline Plan PlannedFile
-        QuantizationNotFound RateLimited RevisionNotFound StorageError Variant __version__ fetch
+        AccessDenied AmbiguousQuantization Config Engine FileRole FileStatus Fit GatedModel
+        HubUnavailable IncompleteModel InsufficientMemory InsufficientSpace IntegrityError
+        InvalidConfiguration InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound
+        JobState JobStatus LocalFile LocalModel ModelFetchError ModelNotFound ModelVariants
+        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited RevisionNotFound
+        Sidecar StorageError Variant VariantInfo __version__ fetch
     """
     assert sorted(modelfetch.__all__) == sorted(expected.split())
     for name in modelfetch.__all__:

@@ -1,4 +1,4 @@
-"""The command line: `get`, `plan` and `demo`."""
+"""The command line: `get`, `plan`, `quants` and `demo`."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import click
 
 from modelfetch._version import __version__
 from modelfetch.cli.display import JsonLines, choose_display, show_plan
+from modelfetch.cli.quants import show_variants
 from modelfetch.config import Config, parse_rate
+from modelfetch.core.fit import parse_size
 from modelfetch.engine import Engine
 from modelfetch.errors import (
     AccessDenied,
     AmbiguousQuantization,
     HubUnavailable,
     IncompleteModel,
+    InsufficientMemory,
     IntegrityError,
     InvalidConfiguration,
     InvalidReference,
@@ -32,6 +35,7 @@ from modelfetch.errors import (
     StorageError,
 )
 from modelfetch.jobs import Job
+from modelfetch.offers import ModelVariants
 from modelfetch.status import JobState
 from modelfetch.types import LocalModel, Plan
 
@@ -49,6 +53,7 @@ _CODES: tuple[tuple[tuple[type[ModelFetchError], ...], int], ...] = (
             QuantizationNotFound,
             AmbiguousQuantization,
             IncompleteModel,
+            InsufficientMemory,
         ),
         3,
     ),
@@ -74,6 +79,16 @@ class _Rate(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class _Size(click.ParamType[int]):
+    name = "size"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int:
+        try:
+            return parse_size(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 def _option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
     """Return an option that `MODELFETCH_<NAME>` sets too."""
     name = max(names, key=len).removeprefix("--").replace("-", "_").upper()
@@ -81,15 +96,20 @@ def _option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, help=help, envvar=env, show_envvar=True, **settings)
 
 
-_PLAN_OPTIONS = (
+_MODEL_OPTIONS = (
     click.argument("model"),
-    _option("-q", "--quantization", metavar="QUANT", help="Such as Q4_K_M, or a file."),
     _option("--revision", metavar="R", help="Branch, tag, refs/pr/N or commit."),
     _option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache."),
     _option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
     _option("--token", help="Access token; HF_TOKEN sets it too."),
     _option("--no-mmproj", is_flag=True, help="Leave out the multimodal projector."),
+    _option("--memory", type=_Size(), help="Such as 12G: what a model may use; else what is free."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
+)
+_QUANTIZATION = "Such as Q4_K_M, or a file; auto: the best that fits in the memory."
+_PLAN_OPTIONS = (
+    *_MODEL_OPTIONS,
+    _option("-q", "--quantization", metavar="QUANT", help=_QUANTIZATION),
 )
 _TRANSFER_OPTIONS = (
     _option("--connections", type=int, metavar="N", help="At once, over all files."),
@@ -158,6 +178,22 @@ def plan(
 
 
 @_cli.command()
+@_options(*_MODEL_OPTIONS)
+def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> None:
+    """List what MODEL comes in, what is on disk, and what fits in the memory."""
+
+    async def work() -> ModelVariants:
+        async with Engine(_config(settings)) as engine:
+            return await engine.variants(model, revision=revision)
+
+    result = _guarded(work(), as_json)
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2))
+    else:
+        show_variants(result)
+
+
+@_cli.command()
 @click.option("--size", default=64, show_default=True, metavar="MB", type=click.IntRange(1, 4096))
 @click.option("--keep", type=click.Path(path_type=Path), help="Use and keep this folder.")
 def demo(size: int, keep: Path | None) -> None:
@@ -181,6 +217,8 @@ def _config(settings: dict[str, Any]) -> Config:
     given = {name: value for name, value in settings.items() if value is not None}
     if given.pop("no_mmproj"):
         given["include_mmproj"] = False
+    if "memory" in given:
+        given["memory_bytes"] = given.pop("memory")
     if "limit_rate" in given:
         given["max_bytes_per_second"] = given.pop("limit_rate")
     return Config(**given)

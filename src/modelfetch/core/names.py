@@ -37,6 +37,7 @@ _PART = re.compile(
 _CHUNK = re.compile(
     r"[-_.](?P<word>(?:part|chunk)[-_.]?)(?P<index>[0-9]{1,5})" + _OF + "$", re.I | re.A
 )
+_LONGEST = 24  # of the two above, `-split-00001-of-00005` and `-chunk-00001-of-00018`, with room
 
 # Most names hold none of these and are models: one search saves splitting them into words.
 _SUSPECT = re.compile(
@@ -149,10 +150,11 @@ def _suffix(path: str, name: str) -> _Suffix | None:
     stem = name[: -len(".gguf")]
     if not stem[-1:].isdigit():  # neither of the suffixes below
         return _Suffix(stem, path) if stem else None
-    cut = _CHUNK.search(stem)
+    near = max(0, len(stem) - _LONGEST)
+    cut = _CHUNK.search(stem, near)
     if cut is not None:
         return _byte_part(folder, name, cut)
-    cut = _SHARD.search(stem)
+    cut = _SHARD.search(stem, near)
     if cut is None:
         return _Suffix(stem, path)
     index, total = int(cut[1]), int(cut[2])

@@ -8,7 +8,7 @@ __all__ = ["is_safe_path", "parts_of"]
 
 _MAX_PART = 255  # bytes; the limit of ext4, APFS and NTFS
 _MAX_PATH = 1024
-_DRIVE = re.compile(r"[A-Za-z]:")
+_FORBIDDEN = re.compile(r'[\\:*?"<>|]')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 
@@ -19,7 +19,9 @@ def is_safe_path(path: str) -> bool:
     shared: no empty, `.` or `..` part, no backslash, drive, colon or control character, no reserved
     name.
     """
-    if not path or len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH or _DRIVE.match(path):
+    if not path.isprintable() or _FORBIDDEN.search(path):
+        return False
+    if len(path.encode("utf-8", "surrogatepass")) > _MAX_PATH:
         return False
     return all(_is_safe_part(part) for part in path.split("/"))
 
@@ -36,8 +38,6 @@ def parts_of(path: str) -> tuple[str, ...]:
 
 
 def _is_safe_part(part: str) -> bool:
-    if part in ("", ".", "..") or part.endswith((".", " ")) or _RESERVED.fullmatch(part):
-        return False
-    if any(char in '\\:*?"<>|' or not char.isprintable() for char in part):
+    if not part or part[-1] in ". " or _RESERVED.fullmatch(part):
         return False
     return len(part.encode("utf-8", "surrogatepass")) <= _MAX_PART

@@ -7,12 +7,12 @@ says what there is. Nothing is ever fetched *instead* of what was asked for.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from modelfetch.core.labels import folder_label, parse_label, quality
-from modelfetch.core.names import FileName, read_name
+from modelfetch.core.labels import parse_label, quality
+from modelfetch.core.names import read_name
+from modelfetch.core.projectors import Projectors
 from modelfetch.core.select import DEFAULTS, Match, default, find
 from modelfetch.core.variants import Build, Entry, group, read_listing, variants
 from modelfetch.errors import (
@@ -26,11 +26,17 @@ from modelfetch.errors import (
 )
 from modelfetch.types import FileRole, PlannedFile, RemoteFile
 
-__all__ = ["Build", "Choice", "choose", "combine", "variants"]
-
-# Projectors are small: fp16 runs everywhere, and the others follow by how well they keep it.
-_PROJECTORS = {"F16": 0, "BF16": 1, "F32": 2, "Q8_0": 3}
-_MMPROJ = re.compile(r"[-_. ]*mm[-_]?proj[-_. ]*")
+__all__ = [
+    "Build",
+    "Choice",
+    "choose",
+    "combine",
+    "joined_path",
+    "make_choice",
+    "no_models",
+    "pick",
+    "variants",
+]
 
 _ROLES = {
     FileRole.MMPROJ: "a multimodal projector",
@@ -80,21 +86,35 @@ def choose(
     builds = group(entries)
     asked = request if request and request.strip() else None
     if not builds:
-        raise _no_models(entries, asked)
+        raise no_models(entries, asked)
     match = default(builds) if asked is None else find(builds, asked)
     if match is None:
         raise _not_found(entries, builds, asked or "")
-    build = _usable(match, asked)
+    return make_choice(entries, match, asked, include_mmproj=include_mmproj)
+
+
+def make_choice(
+    entries: Sequence[Entry], match: Match, asked: str | None, *, include_mmproj: bool
+) -> Choice:
+    """Return what fetching the one build of `match` comes down to; raises as `pick`.
+
+    Args:
+        entries: All GGUF files of the repository.
+        match: What the request means.
+        asked: The request, for messages.
+        include_mmproj: Whether the projector belongs to it.
+    """
+    build = pick(match, asked)
     role = FileRole.BYTE_PART if build.byte_split else FileRole.MODEL
     chosen = [_plan(file, role) for file in build.files]
-    projector = _projector(entries, build.name) if include_mmproj else None
+    projector = Projectors(entries).of(build) if include_mmproj else None
     if projector is not None:
         chosen.append(_plan(projector, FileRole.MMPROJ))
     label = None if build.quantization is None else str(build.quantization)
     if not build.byte_split:
         return Choice(label, match.rule, tuple(chosen))
     rule = f"{match.rule}; joined from {len(build.files)} parts"
-    return Choice(label, rule, tuple(chosen), _joined_path(build))
+    return Choice(label, rule, tuple(chosen), joined_path(build))
 
 
 def combine(file: str | None, quantization: str | None) -> str | None:
@@ -124,13 +144,23 @@ def _plan(file: RemoteFile, role: FileRole) -> PlannedFile:
     return PlannedFile(file.path, file.size_bytes, file.sha256, file.git_oid, role=role)
 
 
-def _joined_path(build: Build) -> str:
+def joined_path(build: Build) -> str:
+    """Return the path that a build has when its byte parts are joined."""
     folder = f"{build.name.directory}/" if build.name.directory else ""
     return f"{folder}{build.name.stem}.gguf"
 
 
-def _usable(match: Match, asked: str | None) -> Build:
-    """Return the one build of `match`, or raise what keeps it from being fetched."""
+def pick(match: Match, asked: str | None) -> Build:
+    """Return the one build of `match`, or raise what keeps it from being fetched.
+
+    Args:
+        match: What the request means.
+        asked: The request, for messages.
+
+    Raises:
+        AmbiguousQuantization: The match has several builds.
+        IncompleteModel: A shard or part is missing upstream.
+    """
     if len(match.builds) > 1:
         raise _ambiguous(match, asked)
     build = match.builds[0]
@@ -155,7 +185,8 @@ def _ambiguous(match: Match, asked: str | None) -> AmbiguousQuantization:
     return AmbiguousQuantization(asked, _variants(match.builds), message)
 
 
-def _no_models(entries: Sequence[Entry], asked: str | None) -> ModelFetchError:
+def no_models(entries: Sequence[Entry], asked: str | None) -> ModelFetchError:
+    """Return the error that tells what there is instead of a model."""
     if asked is not None:
         return _not_found(entries, (), asked)
     if not entries:
@@ -199,40 +230,3 @@ def _nearest(builds: Iterable[Build], label: str | None) -> list[Build]:
 
 def _variants(builds: Iterable[Build]) -> list[Variant]:
     return [build.variant for build in builds]
-
-
-def _projector(entries: Iterable[Entry], model: FileName) -> RemoteFile | None:
-    """Return the projector that belongs to `model`, if there is one.
-
-    It lies in the model's folder or above. One that has the model's name goes first; one that has
-    the name of another model of the repository belongs to that one.
-    """
-    others = {name.base for name, _ in entries if name.role is FileRole.MODEL}
-    found: list[tuple[tuple[int, int, int, float, str], RemoteFile]] = []
-    for name, file in entries:
-        if name.role is not FileRole.MMPROJ or name.shard or name.part:
-            continue
-        distance = _distance(name.directory, model.directory)
-        about = _MMPROJ.sub("-", name.base).strip("-")
-        foreign = about != model.base
-        if distance is None or (foreign and about in others and about not in ("", "model")):
-            continue
-        order = _PROJECTORS.get(name.label or "", len(_PROJECTORS))
-        found.append(((foreign, distance, order, -quality(name.label), name.path), file))
-    return min(found, key=lambda entry: entry[0])[1] if found else None
-
-
-def _distance(projector: str, model: str) -> int | None:
-    """Return how many folders a projector lies above the model; `None` when it lies elsewhere."""
-    if projector == model:
-        return 0
-    home, _, last = projector.rpartition("/")
-    if last.lower() != "mmproj" and folder_label(last) is None:
-        home = projector
-    if home and not f"{model}/".startswith(f"{home}/"):
-        return None
-    return 1 + _depth(model) - _depth(home)
-
-
-def _depth(directory: str) -> int:
-    return directory.count("/") + 1 if directory else 0

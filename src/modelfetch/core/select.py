@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from modelfetch.core.labels import Label, parse_label, tag_key
 from modelfetch.core.variants import Build, closest, place
 
-__all__ = ["DEFAULTS", "Match", "default", "find"]
+__all__ = ["DEFAULTS", "Match", "default", "find", "main_model"]
 
 # llama.cpp takes Q4_K_M, then Q8_0. Between them: what unsloth recommends, and what is about as
 # large as Q4_K_M. Each stands for what a request of that name would find.
@@ -77,7 +77,7 @@ def default(builds: Sequence[Build], root: str = "") -> Match:
         builds: At least one build.
         root: Folder that all of them are in.
     """
-    usable = _main([b for b in builds if not b.byte_split] or builds, root)
+    usable = main_model([b for b in builds if not b.byte_split] or builds, root)
     for text in DEFAULTS:
         match = _by_label(usable, text, root)
         if match is not None:
@@ -90,7 +90,7 @@ def default(builds: Sequence[Build], root: str = "") -> Match:
     return Match(tuple(usable), "no quantization asked, and none of the usual ones is there")
 
 
-def _main(builds: Sequence[Build], root: str) -> Sequence[Build]:
+def main_model(builds: Sequence[Build], root: str = "") -> Sequence[Build]:
     """Leave out what may be another model than the one at the top: other folder, other name."""
     top = [build for build in builds if place(build, root) < 2]
     bases = {build.name.base for build in top}

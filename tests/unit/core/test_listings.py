@@ -6,12 +6,11 @@ written as users write them; `None` is the default.
 
 from __future__ import annotations
 
-import json
 import random
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
+from tests.listings import LISTINGS
 
 from modelfetch.core.quants import choose, variants
 from modelfetch.errors import (
@@ -21,15 +20,6 @@ from modelfetch.errors import (
     QuantizationNotFound,
 )
 from modelfetch.types import FileRole, RemoteFile
-
-DATA = Path(__file__).parents[2] / "data" / "listings.json"
-LISTINGS = {
-    entry["repo"]: [
-        RemoteFile(f["path"], f.get("size") or f.get("approx_size") or 1, f.get("sha256"))
-        for f in entry["files"]
-    ]
-    for entry in json.loads(DATA.read_text())
-}
 
 
 @dataclass(frozen=True)
