@@ -250,5 +250,5 @@ class Engine:
         return self._shared
 
 
-def _key(plan: Plan) -> tuple[str, frozenset[str]]:
-    return plan.repo, frozenset(file.blob_name + file.path for file in plan.files)
+def _key(plan: Plan) -> tuple[str, str, frozenset[str]]:
+    return plan.repo, plan.commit, frozenset(file.blob_name + file.path for file in plan.files)

@@ -22,6 +22,7 @@ __all__ = ["Job"]
 _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
+LONGEST_ESTIMATE = 10 * 365 * 86400.0  # seconds; beyond it is no estimate, and no date
 Run = Callable[[Mapping[str, FileProgress]], Awaitable[LocalModel]]
 
 
@@ -170,9 +171,9 @@ class Job:
 
     async def close(self) -> None:
         """Pause if running, and end all readers; for the engine."""
+        self._is_closed = True
         if self.state is JobState.DOWNLOADING:
             await self._stop(JobInput.PAUSE)
-        self._is_closed = True
         self._broadcast.close()
 
     @property
@@ -182,7 +183,7 @@ class Job:
     async def _stop(self, reason: JobInput) -> None:
         # The task itself makes the move, so that a caller who is cancelled here leaves no job
         # without a task that still says "downloading".
-        if self._task is not None and not self._task.done():
+        while self._task is not None and not self._task.done():
             self._stop_input, self._is_stopping = reason, True
             self._task.cancel()
             await asyncio.wait({self._task})
@@ -263,6 +264,8 @@ class Job:
         is_running = status.state is JobState.DOWNLOADING
         speed = self._window.speed(now) if is_running else 0.0
         left = seconds_left(status.total_size_bytes - landed, speed)
+        if left is not None and left > LONGEST_ESTIMATE:
+            left = None
         return replace(
             status,
             downloaded_bytes=landed,

@@ -8,7 +8,8 @@ Settings that matter, and why:
 * `auto_decompress=False` and `Accept-Encoding: identity`: ranges count encoded bytes.
 * `URL(..., encoded=True)`: yarl would requote a signed URL and break its signature.
 * `total=None`: aiohttp's default ends a transfer after five minutes.
-* `trust_env=True`: proxies come from the environment, as for every other client of the Hub.
+* `trust_env=False`: it would send credentials of ~/.netrc to the CDN. Proxies are taken from the
+  environment by hand.
 * `DummyCookieJar`: a cookie from a CDN is nobody's business.
 * `read_bufsize`: half a piece; more measured no faster and costs memory for each connection.
 * `max_line_size`, `max_field_size`: signed Location headers pass 8 KiB.
@@ -20,6 +21,7 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from yarl import URL
@@ -88,6 +90,7 @@ class Transport:
     def __init__(self, config: Config, token: str | None, user_agent: str) -> None:
         self._hub = origin(config.endpoint)
         self._token = token
+        self._proxies = getproxies()
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -96,11 +99,15 @@ class Transport:
                 total=None, sock_connect=config.connect_timeout, sock_read=config.read_timeout
             ),
             auto_decompress=False,
-            trust_env=True,
+            trust_env=False,
             read_bufsize=_READ_BUFFER,
             max_line_size=_MAX_HEADER,
             max_field_size=_MAX_HEADER,
         )
+
+    def _proxy_for(self, url: str) -> str | None:
+        scheme, host, _ = origin(url)
+        return None if proxy_bypass(host) else self._proxies.get(scheme)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -143,7 +150,11 @@ class Transport:
             sent["Authorization"] = f"Bearer {self._token}"
         with _mapped(url):
             response = await self._session.request(
-                method, URL(url, encoded=True), headers=sent, allow_redirects=False
+                method,
+                URL(url, encoded=True),
+                headers=sent,
+                allow_redirects=False,
+                proxy=self._proxy_for(url),
             )
         try:
             yield Reply(url, response.status, response.headers, response)
@@ -155,20 +166,24 @@ class Transport:
 @contextlib.contextmanager
 def _mapped(url: str) -> Iterator[None]:
     host = host_of(url)
+    failure: NetworkError | None = None
     try:
         yield
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        raise NetworkError(
+        failure = NetworkError(
             f"No secure connection to {host}: {_text(error)}.",
             host=host,
             hint="Check the clock, SSL_CERT_FILE and any proxy between.",
-        ) from None
+        )
     except TimeoutError:
-        raise NetworkError(f"{host} was silent for too long.", host=host) from None
+        failure = NetworkError(f"{host} was silent for too long.", host=host)
     except aiohttp.ClientConnectorError as error:
-        raise NetworkError(f"{host} cannot be reached: {_text(error)}.", host=host) from None
+        failure = NetworkError(f"{host} cannot be reached: {_text(error)}.", host=host)
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise NetworkError(f"The connection to {host} broke: {_text(error)}.", host=host) from None
+        failure = NetworkError(f"The connection to {host} broke: {_text(error)}.", host=host)
+    # Raised out here, or it would carry aiohttp's error, which has the URL and the token in it.
+    if failure is not None:
+        raise failure
 
 
 def _text(error: Exception) -> str:

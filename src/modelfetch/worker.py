@@ -158,9 +158,11 @@ class Worker:
         held.parts, held.start = [], held.stop
         if not parts:
             return
-        if not self._transfer.done.covers(span):
-            await self._shared.offload(self._partial.write, span.start, parts)
-        self._transfer.landed(lease, span, now)
+        for gap in self._transfer.reserve(span):
+            fresh = parts if gap == span else _cut(parts, span.start, gap)
+            await self._shared.offload(self._partial.write, gap.start, fresh)
+            self._transfer.landed(lease, gap, now)
+        lease.position = max(lease.position, span.stop)
         self._progress.landed = max(self._progress.landed, self._transfer.done.size)
         # A mean that follows changes within a few pieces; the first measure counts in full.
         speed = span.size / max(elapsed, 1e-6)
@@ -174,6 +176,11 @@ class Worker:
             await self._store(held, lease)
         if wait >= MIN_SLEEP:
             await asyncio.sleep(wait)
+
+
+def _cut(parts: list[memoryview], start: int, gap: Span) -> list[memoryview]:
+    whole = memoryview(b"".join(parts))
+    return [whole[gap.start - start : gap.stop - start]]
 
 
 def _may_pass(error: NetworkError | HubUnavailable) -> bool:

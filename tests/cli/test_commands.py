@@ -184,3 +184,10 @@ def test_without_the_extra_it_says_what_to_install() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install 'modelfetch[cli]'" in done.stderr
+
+
+def test_the_command_to_go_on_with_does_not_tell_the_token() -> None:
+    from modelfetch.cli import _without_token
+
+    for words in (["--token", "hf_s"], ["--token=hf_s"]):
+        assert _without_token(["get", "a/b", *words, "-q", "Q8_0"]) == ["get", "a/b", "-q", "Q8_0"]

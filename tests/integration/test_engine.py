@@ -395,3 +395,15 @@ async def test_a_cancel_wins_over_a_pause_under_way(hub: FakeHub, engine: Engine
     await until(job.events(), lambda status: status.connections > 0)
     await asyncio.gather(job.pause(), job.cancel())
     assert job.status.to_dict()["error"]["type"] == "cancelled"
+
+
+async def test_pauses_and_resumes_at_once_leave_no_task_behind(
+    hub: FakeHub, engine: Engine
+) -> None:
+    hub.add(REPO, {FILE: coded(4 * MiB)})
+    hub.rate = MiB // 2
+    job = await engine.download(REPO, LABEL)
+    await until(job.events(), lambda status: status.connections > 0)
+    await asyncio.gather(job.pause(), job.resume(), job.pause(), return_exceptions=True)
+    running = [t for t in asyncio.all_tasks() if t.get_name() == f"modelfetch {job.id}"]
+    assert (job.state is JobState.DOWNLOADING) == bool(running)

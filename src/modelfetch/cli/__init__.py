@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -230,9 +231,19 @@ def _guarded(work: Coroutine[Any, Any, _T], as_json: bool) -> _T:
     except ModelFetchError as error:
         _fail(error, as_json)
     except KeyboardInterrupt:
-        again = " ".join(["modelfetch", *sys.argv[1:]])
+        again = shlex.join(["modelfetch", *_without_token(sys.argv[1:])])
         click.echo(f"\nStopped. What came is kept; go on with: {again}", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _without_token(words: list[str]) -> list[str]:
+    """Return a command's words less the token, which has no business in a log."""
+    after_token = [False, *(word == "--token" for word in words)]
+    return [
+        word
+        for word, is_value in zip(words, after_token, strict=False)
+        if not is_value and not word.startswith("--token")
+    ]
 
 
 def _fail(error: ModelFetchError, as_json: bool) -> NoReturn:

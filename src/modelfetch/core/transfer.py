@@ -97,6 +97,7 @@ class Transfer:
         self.received = 0
         self._connections = max(1, connections)
         self._claimed = done.copy()
+        self._settled = done.copy()
         self._leases: set[Lease] = set()
         self._stream: Lease | None = None
 
@@ -131,6 +132,16 @@ class Transfer:
         lease = Lease(gap.start, stop, now, speed)
         self._grant(lease)
         return lease
+
+    def reserve(self, span: Span) -> list[Span]:
+        """Return the parts of `span` to write: those that nobody has written or is writing.
+
+        Bytes that are on disk may have been hashed. Written once more, from a server that sends
+        others this time, they would be published under a hash that is not theirs.
+        """
+        gaps = list(self._settled.gaps(span))
+        self._settled.add(span)
+        return gaps
 
     def landed(self, lease: Lease, span: Span, now: float) -> int:
         """Record that `span` of `lease` is on disk; return how many of its bytes were new."""
@@ -170,6 +181,7 @@ class Transfer:
         for span in spans:
             self.done.remove(span)
         self._claimed = self.done.copy()
+        self._settled = self.done.copy()
 
     def _length(self, gap: Span, speed: float) -> int:
         wanted = lease_size(speed)

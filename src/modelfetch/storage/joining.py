@@ -102,8 +102,10 @@ class Joining:
             if self._durable:
                 fsync_folder(final.parent)
             point(self._pointer, final)
+            shown = _link_targets(self._layout.repo(self._plan.repo) / "snapshots")
             for blob, name in zip(self._parts, self._names, strict=True):
-                if not _is_there(name):  # another program may show its users the part
+                # Another program, or another commit, may show its users the part.
+                if blob.name not in shown and not name.exists():
                     blob.unlink(missing_ok=True)
 
     def close(self) -> None:
@@ -113,5 +115,6 @@ class Joining:
             self._fd = -1
 
 
-def _is_there(path: Path) -> bool:
-    return path.exists() or path.is_symlink()
+def _link_targets(folder: Path) -> set[str]:
+    links = (Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+    return {link.readlink().name for link in links if link.is_symlink()}

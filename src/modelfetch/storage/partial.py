@@ -100,8 +100,8 @@ class PartialFile:
         """
         with self._lock:
             count, flushing = self._encoder.pieces, self.unflushed_bytes
-        if not flushing or self._fd < 0:
-            return
+        if not flushing or self._fd < 0 or not self._journal_is_sound:
+            return  # where a record could not be written, that error tells more
         with storage_errors(self._paths.partial):
             self._must_be_there()
             if self._durable:

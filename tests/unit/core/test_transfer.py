@@ -108,3 +108,12 @@ def test_an_empty_file_is_complete() -> None:
     transfer = Transfer(0, SpanSet(), 4)
     assert transfer.is_complete
     assert transfer.lease(NOW) is None
+
+
+def test_what_is_written_or_being_written_is_not_written_again() -> None:
+    transfer = Transfer(100, SpanSet([Span(0, 10)]), 1)
+    assert transfer.reserve(Span(5, 30)) == [Span(10, 30)]
+    assert transfer.reserve(Span(0, 40)) == [Span(30, 40)]
+    assert transfer.reserve(Span(0, 40)) == []
+    transfer.lose([Span(5, 8)])
+    assert transfer.reserve(Span(0, 10)) == [Span(5, 8)]
