@@ -201,7 +201,7 @@ class Job:
             self._error = error
             self._move(JobInput.DISK_FULL)
         except ModelFetchError as error:
-            # What it was raised from may hold a signed URL and the token; its text says what we tell.
+            # What it was raised from may hold a signed URL and the token.
             error.__context__ = None
             self._error = error
             self._move(JobInput.FAIL)
