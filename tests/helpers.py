@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from modelfetch import LocalModel
+import pytest
+
+from modelfetch import Engine, LocalModel, ModelFetchError
 from modelfetch.testing import Content, PositionCoded
 
 REPO, FILE, LABEL = "acme/tiny-GGUF", "tiny-Q4_K_M.gguf", "Q4_K_M"
@@ -39,3 +42,10 @@ def final_names(cache: Path) -> list[str]:
         for path in cache.rglob("*")
         if path.is_file() and not path.name.endswith(kept) and path.name != "CACHEDIR.TAG"
     )
+
+
+async def failure(engine: Engine, *request: str, **more: Any) -> ModelFetchError:
+    with pytest.raises(ModelFetchError) as caught:
+        await (await engine.download(*request, **more)).result()
+    assert caught.value.message
+    return caught.value

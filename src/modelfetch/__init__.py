@@ -18,7 +18,7 @@ from modelfetch._version import __version__
 from modelfetch.errors import *  # noqa: F403
 from modelfetch.offers import Fit, ModelVariants, Sidecar, VariantInfo
 from modelfetch.status import FileStatus, JobState, JobStatus
-from modelfetch.types import FileRole, LocalFile, LocalModel, Plan, PlannedFile
+from modelfetch.types import FileRole, LocalFile, LocalModel, Plan, PlannedFile, ResolvedBy
 
 if TYPE_CHECKING:
     from modelfetch.blocking import fetch as fetch
@@ -34,6 +34,7 @@ __all__ = [
     "Config",
     "Plan",
     "PlannedFile",
+    "ResolvedBy",
     "FileRole",
     "ModelVariants",
     "VariantInfo",

@@ -28,7 +28,8 @@ def fetch(
     own.
 
     Args:
-        model: `owner/name`, `owner/name:QUANT`, `owner/name@revision`, or a link to the Hub.
+        model: `owner/name`, `owner/name:QUANT`, `owner/name@revision`, a link to the Hub, or an id
+            of LM Studio's catalogue.
         quantization: Label such as `Q4_K_M`; `auto` for the best that fits in the memory; `None`
             for the default order.
         revision: Branch, tag, `refs/pr/N` or commit; `None` for `main`.

@@ -26,6 +26,7 @@ __all__ = ["Config", "parse_rate"]
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONNECTIONS = 128
+PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
 _RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
@@ -71,6 +72,14 @@ def _rate() -> float | None:
     return _from_env("LIMIT_RATE", parse_rate, 0.0) or None
 
 
+def _publishers() -> tuple[str, ...]:
+    return _from_env("PUBLISHERS", _names, PUBLISHERS)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
 def _memory() -> int | None:
     return _from_env("MEMORY", parse_size, 0) or None
 
@@ -90,6 +99,13 @@ class Config:
         include_mmproj: Whether a multimodal model comes with its projector.
         memory_bytes: Memory that a model may use, which the quantization `auto` goes by; `None`
             for what is free at the time.
+        catalog: The user's own catalogue of models: a model.yaml, or a folder of such files.
+        lmstudio_home: LM Studio's folder, whose catalogue is read; `None` for where LM Studio
+            itself would look. A folder without one turns that off.
+        allow_conversions: Whether a repository without GGUF files may be answered with somebody's
+            conversion of it.
+        publishers: Whose conversions go first; `{owner}` is the owner of what is converted. Those
+            of others follow by their downloads.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
             Without it a power cut may cost the whole partial; wrong bytes are still never
             published.
@@ -114,6 +130,14 @@ class Config:
     max_bytes_per_second: float | None = field(default_factory=_rate)
     include_mmproj: bool = True
     memory_bytes: int | None = field(default_factory=_memory)
+    catalog: Path | None = field(default_factory=lambda: _from_env("CATALOG", Path, None))
+    lmstudio_home: Path | None = field(
+        default_factory=lambda: _from_env("LMSTUDIO_HOME", Path, None)
+    )
+    allow_conversions: bool = field(
+        default_factory=lambda: _from_env("ALLOW_CONVERSIONS", _boolean, False)
+    )
+    publishers: tuple[str, ...] = field(default_factory=_publishers)
     durable: bool = True
     flush_seconds: float = 1.0
     flush_bytes: int = 128 << 20
@@ -125,6 +149,10 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser().absolute())
+        for name in ("catalog", "lmstudio_home"):
+            path = getattr(self, name)
+            if path is not None:
+                object.__setattr__(self, name, Path(path).expanduser().absolute())
         object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
         if not 1 <= self.connections <= MAX_CONNECTIONS:
             raise InvalidConfiguration(

@@ -16,7 +16,7 @@ from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
 from modelfetch.errors import InvalidState, JobNotFound
 from modelfetch.gatherer import Gatherer
-from modelfetch.hub import user_agent
+from modelfetch.hubcall import user_agent
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
 from modelfetch.offload import Offload
@@ -96,6 +96,7 @@ class Engine:
         *,
         revision: str | None = None,
         include_mmproj: bool | None = None,
+        allow_conversions: bool | None = None,
     ) -> Plan:
         """Return what would be downloaded; downloads nothing.
 
@@ -103,26 +104,39 @@ class Engine:
         made from that, and says so in its `rule`.
 
         Args:
-            model: `owner/name`, `owner/name:QUANT`, `owner/name@revision`, or a link to the Hub.
+            model: `owner/name`, `owner/name:QUANT`, `owner/name@revision`, a link to the Hub, or an
+                id of LM Studio's catalogue such as `qwen/qwen3-4b-2507`.
             quantization: Label such as `Q4_K_M` in any case, or a file of the repository; `auto`
                 for the best that fits in the memory; `None` for the default order.
             revision: Branch, tag, `refs/pr/N` or commit; `None` for `main`.
             include_mmproj: Whether a multimodal projector belongs to it; the setting if `None`.
+            allow_conversions: Whether a repository without GGUF files may be answered with
+                somebody's conversion of it; the setting if `None`.
 
         Raises:
             InvalidReference: `model` is none of those.
-            ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
+            ModelNotFound: Nobody knows it, or it has no GGUF files: `conversions` names others.
+            RevisionNotFound, AccessDenied: The Hub said so.
             QuantizationNotFound, AmbiguousQuantization, IncompleteModel, InsufficientMemory: See
                 there.
             HubUnavailable: The Hub gave no usable answer, and the cache has no answer either.
         """
         self._must_be_open()
         return await self._planner.plan(
-            model, quantization, revision=revision, include_mmproj=include_mmproj
+            model,
+            quantization,
+            revision=revision,
+            include_mmproj=include_mmproj,
+            allow_conversions=allow_conversions,
         )
 
     async def variants(
-        self, model: str, *, revision: str | None = None, memory_bytes: int | None = None
+        self,
+        model: str,
+        *,
+        revision: str | None = None,
+        memory_bytes: int | None = None,
+        allow_conversions: bool | None = None,
     ) -> ModelVariants:
         """Return what a repository offers, what of it is on disk, and what fits in the memory.
 
@@ -130,14 +144,18 @@ class Engine:
             model: See `plan`; a quantization or file in it is ignored.
             revision: See `plan`.
             memory_bytes: Memory that a model may use; `None` for the setting, else what is free.
+            allow_conversions: See `plan`.
 
         Raises:
-            ModelNotFound: There is no such repository, or no GGUF model in it.
+            ModelNotFound: Nobody knows it, or it has no GGUF files.
             InvalidReference, RevisionNotFound, AccessDenied, HubUnavailable: As `plan`.
         """
         self._must_be_open()
-        snapshot = await self._planner.listing(model, revision)
-        return await self._offload(survey_here, self.config, self._layout, snapshot, memory_bytes)
+        found = await self._planner.listing(model, revision, allow_conversions)
+        offered = await self._offload(
+            survey_here, self.config, self._layout, found.snapshot, memory_bytes
+        )
+        return replace(offered, resolution=found.reason)
 
     async def download(
         self,
@@ -146,6 +164,7 @@ class Engine:
         *,
         revision: str | None = None,
         include_mmproj: bool | None = None,
+        allow_conversions: bool | None = None,
     ) -> Job:
         """Start a download and return its job, once the plan is known.
 
@@ -157,13 +176,18 @@ class Engine:
             quantization: See `plan`.
             revision: See `plan`.
             include_mmproj: See `plan`.
+            allow_conversions: See `plan`.
 
         Raises:
             ModelFetchError: As `plan`; and `InsufficientSpace` when the disk has no room for it,
                 `StorageError` when the cache cannot be written.
         """
         plan = await self.plan(
-            model, quantization, revision=revision, include_mmproj=include_mmproj
+            model,
+            quantization,
+            revision=revision,
+            include_mmproj=include_mmproj,
+            allow_conversions=allow_conversions,
         )
         if not await self._offload(snapshots.missing, self._layout, plan):
             return await self._finished(plan)

@@ -99,10 +99,8 @@ class ModelFetchError(Exception):
         status = f"HTTP {self.status}" if self.status is not None else None
         request = f"request {self.request_id}" if self.request_id else None
         where = [text for text in (self.host, status, request) if text]
-        parts = [self.message + (f" ({', '.join(where)})" if where else "")]
-        if self.hint:
-            parts.append(self.hint)
-        return " ".join(parts)
+        told = self.message + (f" ({', '.join(where)})" if where else "")
+        return f"{told} {self.hint}" if self.hint else told
 
     def to_dict(self) -> dict[str, str]:
         """Return the wire form `{"type", "message", "code"?, "param"?}`."""
@@ -124,9 +122,13 @@ class InvalidConfiguration(ModelFetchError, ValueError):
 
 
 class ModelNotFound(ModelFetchError):
-    """The Hub has no such repository, or hides it from this token."""
+    """No such model: unknown, hidden from this token, or without GGUF files.
+
+    `conversions` names repositories that have it as GGUF, best publisher first.
+    """
 
     kind = "model_not_found"
+    conversions: tuple[str, ...] = ()
 
 
 class RevisionNotFound(ModelFetchError):
@@ -223,8 +225,7 @@ class HubUnavailable(ModelFetchError, ConnectionError):
 class RateLimited(HubUnavailable):
     """The Hub asks to wait.
 
-    Attributes:
-        retry_after: Seconds to wait, `None` when the Hub did not say.
+    `retry_after` is the seconds to wait, `None` when the Hub did not say.
     """
 
     kind = "rate_limited"
@@ -238,8 +239,7 @@ class Offline(HubUnavailable):
 class NetworkError(ModelFetchError, ConnectionError):
     """The transfer could not go on; what was received is kept.
 
-    Attributes:
-        is_final: Trying again cannot help.
+    `is_final` says that trying again cannot help.
     """
 
     kind = "network_error"

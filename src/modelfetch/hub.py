@@ -1,10 +1,5 @@
 """The Hub: what a repository holds, and where a file's bytes are.
 
-Metadata goes through huggingface_hub's own session, so that proxies, certificates, offline mode and
-a client factory that the host program installed all apply. Its `HfApi` methods are not used: they
-ask a telemetry route on huggingface.co whatever the endpoint is, and follow paging links with the
-token to whatever host a mirror names.
-
 One call pins everything: `/api/models/<repo>/revision/<rev>?blobs=true` answers with the commit
 and, for each file, size and SHA-256. (The tree route has the same but does not name its commit.)
 Servers that leave sizes out there, and repositories too large for that listing, get tree calls at
@@ -21,21 +16,21 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
-from modelfetch._version import __version__
 from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.paths import is_safe_path
 from modelfetch.core.refusals import refusal
-from modelfetch.errors import HubUnavailable, InvalidToken, Offline
+from modelfetch.errors import InvalidToken
+from modelfetch.hubcall import HubCall, nonsense
 from modelfetch.transport import Reply, Transport
 from modelfetch.types import RemoteFile, Snapshot
 
-__all__ = ["Source", "find_token", "list_files", "locate", "user_agent"]
+__all__ = ["Source", "find_token", "list_files", "locate"]
 
 # Above this many files the listing inside the info answer is not reliable (huggingface_hub's
 # limit).
@@ -65,12 +60,6 @@ class Source:
         return f"Source({self.host})"
 
 
-def user_agent(config: Config) -> str:
-    """Return the User-Agent of all requests."""
-    own = f"modelfetch/{__version__}"
-    return f"{config.user_agent} {own}" if config.user_agent else own
-
-
 def find_token(config: Config) -> str | None:
     """Return the access token to use, looked up by huggingface_hub unless given; blocking."""
     if isinstance(config.token, str):
@@ -96,11 +85,7 @@ def list_files(config: Config, token: str | None, repo: str, revision: str) -> S
         ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
         HubUnavailable: No usable answer; `RateLimited` and `Offline` are kinds of it.
     """
-    if config.offline:
-        raise Offline(
-            "Offline mode is on.", hint="Unset HF_HUB_OFFLINE, or ask for a model in the cache."
-        )
-    call = _Call(config, token, repo, revision)
+    call = HubCall(config, token, repo, revision)
     base = f"{config.endpoint}/api/models/{repo}"
     info = call.json(f"{base}/revision/{quote(revision, safe='')}?blobs=true")
     with call.understood():
@@ -133,7 +118,7 @@ async def locate(
             try:
                 url = next_url(url, location)
             except ValueError as error:
-                raise _nonsense(reply.host, f"a bad redirect: {error}") from None
+                raise nonsense(reply.host, f"a bad redirect: {error}") from None
             if origin(url) != hub:
                 return Source(url)
         elif reply.status < 300 or reply.status in (405, 501):
@@ -141,90 +126,7 @@ async def locate(
             return Source(url)
         else:
             raise refusal(reply.status, reply.headers, reply.host, repo, commit, time.time())
-    raise _nonsense(host_of(url), "redirects without end")
-
-
-class _Call:
-    """Requests about one repository through huggingface_hub's session."""
-
-    def __init__(self, config: Config, token: str | None, repo: str, revision: str) -> None:
-        self._config, self._repo, self._revision = config, repo, revision
-        self._host = host_of(config.endpoint)
-        self._headers = {"User-Agent": user_agent(config)}
-        if token is not None:
-            self._headers["Authorization"] = f"Bearer {token}"
-
-    def json(self, url: str) -> Any:
-        """Return the JSON that `url` answers."""
-        return self._get(url)[0]
-
-    def pages(self, url: str) -> Iterator[Any]:
-        """Yield the entries of all pages from `url` on; each page stays on the endpoint."""
-        following: str | None = url
-        while following is not None:
-            entries, link = self._get(following)
-            with self.understood():
-                yield from entries
-                following = self._on_endpoint(link) if link else None
-
-    def understood(self) -> _Understood:
-        """Return a context in which surprises in an answer become a `HubUnavailable`."""
-        return _Understood(self._host)
-
-    def _on_endpoint(self, link: str) -> str:
-        parts = urlsplit(link)
-        root = urlsplit(self._config.endpoint)
-        path = parts.path if parts.path.startswith(root.path) else root.path + parts.path
-        return f"{root.scheme}://{root.netloc}{path}?{parts.query}"
-
-    def _get(self, url: str) -> tuple[Any, str | None]:
-        from huggingface_hub import get_session
-        from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-
-        # The base of huggingface_hub's errors is that of its HTTP library, which we need not name.
-        failures: type[BaseException] = next(
-            base
-            for base in HfHubHTTPError.__mro__
-            if base.__name__ == "HTTPError" and issubclass(base, BaseException)
-        )
-        try:
-            answer = get_session().get(url, headers=self._headers, timeout=self._config.hub_timeout)
-        except OfflineModeIsEnabled:
-            raise Offline("Offline mode is on.", hint="Unset HF_HUB_OFFLINE.") from None
-        except (failures, OSError, ValueError) as error:
-            raise HubUnavailable(
-                f"{self._host} gives no answer: {type(error).__name__}.",
-                host=self._host,
-                hint="Check the network, HF_ENDPOINT and any proxy.",
-            ) from None
-        if answer.status_code != 200:
-            status, headers = answer.status_code, answer.headers
-            raise refusal(status, headers, self._host, self._repo, self._revision, time.time())
-        with self.understood():
-            return answer.json(), answer.links.get("next", {}).get("url")
-
-
-class _Understood:
-    """Turns what parsing raises into an error that names the host."""
-
-    def __init__(self, host: str) -> None:
-        self._host = host
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
-        if kind is not None and issubclass(
-            kind, ValueError | KeyError | TypeError | AttributeError
-        ):
-            raise _nonsense(self._host, "something that is not the Hub's answer") from None
-
-
-def _nonsense(host: str, what: str) -> HubUnavailable:
-    return HubUnavailable(
-        f"{host} sent {what}.",
-        host=host,
-        hint="Is the endpoint a Hub, and is there a proxy or a login page between?",
-    )
+    raise nonsense(host_of(url), "redirects without end")
 
 
 def _files_of_info(info: Mapping[str, Any]) -> list[RemoteFile] | None:
@@ -276,4 +178,4 @@ def _check_same_file(reply: Reply, file: RemoteFile) -> None:
     other_size = size.isdecimal() and int(size) != file.size_bytes
     other_hash = file.sha256 is not None and _SHA256.fullmatch(etag) and etag != file.sha256
     if other_size or other_hash:
-        raise _nonsense(reply.host, f"the description of another file for {file.path}")
+        raise nonsense(reply.host, f"the description of another file for {file.path}")

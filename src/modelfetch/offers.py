@@ -126,6 +126,7 @@ class ModelVariants:
         others: GGUF files that are not models and come with none of them: drafters, adapters,
             importance matrices.
         from_cache: True when the Hub was not asked, and this is only what is on disk.
+        resolution: Who said that this repository is meant, when it is not the one that was named.
     """
 
     repo: str
@@ -137,6 +138,7 @@ class ModelVariants:
     memory_bytes: int | None = None
     others: tuple[Sidecar, ...] = ()
     from_cache: bool = False
+    resolution: str | None = None
 
     @property
     def default(self) -> VariantInfo | None:
@@ -156,6 +158,7 @@ class ModelVariants:
             "revision": self.revision,
             "commit": self.commit,
             "from_cache": self.from_cache,
+            "resolution": self.resolution,
             "memory_bytes": self.memory_bytes,
             "default": None if default is None else default.selector,
             "default_rule": self.default_rule,

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
+from collections.abc import Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelfetch.chooser import choose_here
 from modelfetch.config import Config
-from modelfetch.core.quants import combine
+from modelfetch.core.labels import parse_label
+from modelfetch.core.quants import Choice, combine, no_models
 from modelfetch.core.refs import ModelRef, parse
-from modelfetch.core.retry import RetryPolicy
+from modelfetch.core.variants import has_models, read_listing
 from modelfetch.errors import (
+    AccessDenied,
     HubUnavailable,
+    IncompleteModel,
     InvalidReference,
     ModelFetchError,
-    Offline,
-    RateLimited,
+    ModelNotFound,
+    QuantizationNotFound,
 )
-from modelfetch.hub import find_token, list_files
+from modelfetch.metadata import Metadata
 from modelfetch.offload import Offload
+from modelfetch.repositories import Repositories, Resolved
 from modelfetch.storage.layout import Layout
-from modelfetch.storage.snapshots import local_snapshot
-from modelfetch.types import Plan, Snapshot
+from modelfetch.types import Plan, ResolvedBy
 
 __all__ = ["Planner"]
 
-# A person waits for a plan; a transfer is the place for patience.
-_POLICY = RetryPolicy(attempts=4, base_seconds=0.5, max_seconds=4.0)
-_MAX_WAIT = 10.0
+_ELSE = "Name a repository that has GGUF files."
+# Conversions that are looked into; each is a question to the Hub.
+MAX_TRIED = 8
+# For these the next conversion is looked into: they say that this one has not what was asked for.
+_NOT_THERE = (ModelNotFound, AccessDenied, QuantizationNotFound, IncompleteModel)
 
 
 class Planner:
@@ -37,23 +41,18 @@ class Planner:
 
     Args:
         config: Endpoint, token, what to include.
-        offload: Threads for the Hub client, which blocks.
+        offload: Threads for what blocks.
         layout: The cache, which answers when the Hub does not.
     """
 
     def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
-        self._config, self._offload, self._layout = config, offload, layout
-        self._token_lock = asyncio.Lock()
-        self._token: str | None = None
-        self._has_looked = False
+        self._config, self._offload = config, offload
+        self._metadata = Metadata(config, offload, layout)
+        self._repositories = Repositories(config, offload, self._metadata)
 
     async def token(self) -> str | None:
         """Return the access token, looked up once."""
-        async with self._token_lock:
-            if not self._has_looked:
-                self._token = await self._offload(find_token, self._config)
-                self._has_looked = True
-        return self._token
+        return await self._metadata.token()
 
     async def plan(
         self,
@@ -62,11 +61,47 @@ class Planner:
         *,
         revision: str | None = None,
         include_mmproj: bool | None = None,
+        allow_conversions: bool | None = None,
     ) -> Plan:
         """Return what a request comes down to; see `Engine.plan`."""
         ref, request = self._understood(model, quantization, revision)
         with_mmproj = self._config.include_mmproj if include_mmproj is None else include_mmproj
-        snapshot, unavailable = await self._snapshot(ref.repo, ref.revision or "main")
+        resolved = await self._repositories.find(ref)
+        if ref.file is not None or has_models(resolved.snapshot.files):
+            return await self._planned(resolved, request, with_mmproj)
+        error: ModelFetchError | None = None
+        for repo in await self._conversions(ref, request, resolved, allow_conversions):
+            try:
+                found = await self._converted(ref, repo)
+                return await self._planned(found, request, with_mmproj)
+            except _NOT_THERE as not_there:
+                error = error or _about(repo, not_there)
+        raise error or _no_models(resolved)
+
+    async def listing(
+        self, model: str, revision: str | None, allow_conversions: bool | None = None
+    ) -> Resolved:
+        """Return all files of the repository that `model` is in; see `Engine.variants`."""
+        ref, _ = self._understood(model, None, revision)
+        resolved = await self._repositories.find(ref)
+        if has_models(resolved.snapshot.files):
+            return resolved
+        for repo in await self._conversions(ref, None, resolved, allow_conversions):
+            found = await self._converted(ref, repo)
+            if has_models(found.snapshot.files):
+                return found
+        raise _no_models(resolved)
+
+    def _understood(
+        self, model: str, quantization: str | None, revision: str | None
+    ) -> tuple[ModelRef, str | None]:
+        ref = parse(model, hosts=(urlsplit(self._config.endpoint).netloc,))
+        wanted = _agreed("quantization", ref.quantization, quantization)
+        revised = replace(ref, revision=_agreed("revision", ref.revision, revision))
+        return revised, combine(ref.file, wanted)
+
+    async def _planned(self, found: Resolved, request: str | None, with_mmproj: bool) -> Plan:
+        snapshot, unavailable = found.snapshot, found.listing.unavailable
         try:
             choice = await self._offload(
                 choose_here, self._config, snapshot.files, request, with_mmproj
@@ -81,63 +116,75 @@ class Planner:
             revision=snapshot.revision,
             commit=snapshot.commit,
             quantization=choice.quantization,
-            rule=choice.rule + (" (from the cache; the Hub was not asked)" if unavailable else ""),
+            rule=_rule(choice, found),
             files=choice.files,
             joined_path=choice.joined_path,
+            resolved_by=found.by,
         )
 
-    async def listing(self, model: str, revision: str | None) -> Snapshot:
-        """Return all files of the repository that `model` is in; see `Engine.variants`."""
-        ref, _ = self._understood(model, None, revision)
-        return (await self._snapshot(ref.repo, ref.revision or "main"))[0]
+    async def _conversions(
+        self, ref: ModelRef, request: str | None, found: Resolved, is_allowed: bool | None
+    ) -> list[str]:
+        """Return the conversions to look into.
 
-    def _understood(
-        self, model: str, quantization: str | None, revision: str | None
-    ) -> tuple[ModelRef, str | None]:
-        ref = parse(model, hosts=(urlsplit(self._config.endpoint).netloc,))
-        if ref.catalog:
-            raise InvalidReference(
-                f"{ref.repo} is an id of LM Studio's catalogue, which is not read yet.",
-                hint="Name the repository on the Hub, such as lmstudio-community/Qwen3-4B-GGUF.",
-            )
-        wanted = _agreed("quantization", ref.quantization, quantization)
-        revised = replace(ref, revision=_agreed("revision", ref.revision, revision))
-        return revised, combine(ref.file, wanted)
-
-    async def _snapshot(self, repo: str, revision: str) -> tuple[Snapshot, HubUnavailable | None]:
+        Raises:
+            ModelNotFound: They may not be taken; it names them.
+        """
+        if found.listing.unavailable is not None:
+            raise found.listing.unavailable
+        repo = found.snapshot.repo
+        is_allowed = self._config.allow_conversions if is_allowed is None else is_allowed
         try:
-            return await self._listed(repo, revision), None
-        except HubUnavailable as error:
-            local = await self._offload(local_snapshot, self._layout, repo, revision)
-            if local is None:
+            conversions = await self._repositories.conversions(repo)
+        except HubUnavailable:
+            if is_allowed:
                 raise
-            return local, error
+            raise _no_models(
+                found, hint=f"{_ELSE} The Hub could not be searched for one."
+            ) from None
+        if is_allowed and ref.revision is None:
+            return conversions[:MAX_TRIED]
+        raise _no_models(found, conversions, request)
 
-    async def _listed(self, repo: str, revision: str) -> Snapshot:
-        token = None if self._config.offline else await self.token()
-        attempt = 0
-        while True:
-            try:
-                return await self._offload(list_files, self._config, token, repo, revision)
-            except HubUnavailable as error:
-                attempt += 1
-                wait = _patience(error, attempt)
-                if wait is None:
-                    raise
-            await asyncio.sleep(wait)
+    async def _converted(self, ref: ModelRef, repo: str) -> Resolved:
+        listing = await self._metadata.listing(repo)
+        reason = (
+            f"{ref.repo} has no GGUF files itself, and this is its conversion by {_owner(repo)}"
+        )
+        return Resolved(listing, ResolvedBy.CONVERSION, reason)
 
 
-def _patience(error: HubUnavailable, attempt: int) -> float | None:
-    """Return the seconds to wait before asking again, `None` to give up."""
-    if attempt >= _POLICY.attempts or isinstance(error, Offline):
-        return None
-    if isinstance(error, RateLimited):
-        wait = error.retry_after
-        return wait if wait is not None and wait <= _MAX_WAIT else None
-    # A Hub that cannot be reached at all is not asked again: the cache may have the answer.
-    if error.status is None:
-        return None
-    return _POLICY.delay(attempt, random.random())
+def _rule(choice: Choice, found: Resolved) -> str:
+    cached = " (from the cache; the Hub was not asked)" if found.listing.unavailable else ""
+    reason = f"; {found.reason}" if found.reason else ""
+    return f"{choice.rule}{reason}{cached}"
+
+
+def _about(repo: str, error: ModelFetchError) -> ModelFetchError:
+    """Let an error about a repository that nobody named say which one that is."""
+    error.message = f"{repo}, the first conversion that was tried: {error.message}"
+    return error
+
+
+def _owner(repo: str) -> str:
+    return repo.partition("/")[0]
+
+
+def _no_models(
+    found: Resolved, conversions: Sequence[str] = (), request: str | None = None, hint: str = _ELSE
+) -> ModelNotFound:
+    if conversions:
+        # What is no label may be anything, and a command is copied into a shell.
+        quantization = f":{request}" if request and parse_label(request) else ""
+        commands = [f"modelfetch get {name}{quantization}" for name in conversions[:MAX_TRIED]]
+        hint = (
+            f"Others have converted it: {', '.join(commands)}. Or take the first of them that has "
+            "what you ask for: --any-publisher, allow_conversions=True."
+        )
+    nothing = no_models(read_listing(found.snapshot.files), None, found.snapshot.repo)
+    error = ModelNotFound(nothing.message, hint=hint)
+    error.conversions = tuple(conversions)
+    return error
 
 
 def _agreed(what: str, in_text: str | None, beside: str | None) -> str | None:

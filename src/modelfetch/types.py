@@ -13,6 +13,7 @@ __all__ = [
     "RemoteFile",
     "Snapshot",
     "PlannedFile",
+    "ResolvedBy",
     "Plan",
     "LocalFile",
     "LocalModel",
@@ -113,6 +114,23 @@ class PlannedFile(RemoteFile):
     role: FileRole = FileRole.MODEL
 
 
+class ResolvedBy(StrEnum):
+    """Who said which repository is meant."""
+
+    REPOSITORY = "repository"
+    """Nobody had to: it is the repository that was named."""
+    USER_CATALOG = "user_catalog"
+    """The user's own catalogue (the setting `catalog`)."""
+    LM_STUDIO = "lm_studio"
+    """What LM Studio has written down on this machine."""
+    BUILT_IN = "built_in"
+    """The table that comes with modelfetch."""
+    HUB_SEARCH = "hub_search"
+    """The one repository of lmstudio-community that is called so."""
+    CONVERSION = "conversion"
+    """A conversion of the repository that was named, which has no GGUF files itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What a request comes down to; nothing is downloaded to know it.
@@ -122,10 +140,12 @@ class Plan:
         revision: The revision that was asked for.
         commit: The commit that it names now; every later request uses it.
         quantization: Label of the build, such as `Q4_K_M`; `None` when the name does not tell.
-        rule: Which rule chose the build, in words.
+        rule: Which rule chose the build, in words; and the repository, when that is not the one
+            that was named.
         files: What will be fetched; model files first, in order of their shards.
         joined_path: Path that the model gets when its byte parts are joined; `None` for one that
             is published whole or in shards.
+        resolved_by: Who said that this repository is meant.
     """
 
     repo: str
@@ -135,6 +155,7 @@ class Plan:
     rule: str
     files: tuple[PlannedFile, ...]
     joined_path: str | None = None
+    resolved_by: ResolvedBy = ResolvedBy.REPOSITORY
 
     @property
     def total_size_bytes(self) -> int:

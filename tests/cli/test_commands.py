@@ -85,6 +85,33 @@ def test_plan_is_readable_and_downloads_nothing(hub: FakeHub) -> None:
     assert hub.requests("cdn") == []
 
 
+def test_an_id_of_a_catalogue(hub: FakeHub, tmp_path: Path) -> None:
+    path = tmp_path / "model.yaml"
+    source = "{type: huggingface, user: acme, repo: tiny-GGUF}"
+    path.write_text(f"model: me/mine\nbase: [{{key: x, sources: [{source}]}}]\n")
+    done = modelfetch("plan", "me/mine", "-q", LABEL, "--catalog", str(path))
+    assert done.exit_code == 0, done.output
+    assert f"me/mine is {REPO} by the user's catalogue" in " ".join(done.stdout.split())
+    done = modelfetch("quants", "me/mine", "--catalog", str(path))
+    assert f"me/mine is {REPO} by the user's catalogue" in done.stdout
+    done = modelfetch("plan", "me/mine", "--catalog", str(tmp_path / "nothing"))
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert "MODELFETCH_CATALOG" in done.stderr
+
+
+def test_a_conversion_is_taken_only_on_demand(hub: FakeHub) -> None:
+    hub.add("acme/raw", {"model.safetensors": b"x"})
+    relation = "base_model:quantized:acme/raw"
+    hub.add("other/raw-GGUF", {"raw-Q8_0.gguf": b"x"}, tags=[relation])
+    done = modelfetch("get", "acme/raw", "-q", "q8_0")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "modelfetch get other/raw-GGUF:q8_0" in done.stderr
+    done = modelfetch("plan", "acme/raw", "-q", "q8_0", "--any-publisher")
+    assert done.exit_code == 0, done.output
+    assert "conversion by other" in " ".join(done.stdout.split())
+    assert Path(modelfetch("get", "acme/raw", "--any-publisher").stdout.strip()).is_file()
+
+
 def test_a_terminal_gets_bars() -> None:
     leader, follower = pty.openpty()
     with subprocess.Popen(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
+from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded, failure
 
 from modelfetch import (
     AccessDenied,
@@ -22,7 +22,6 @@ from modelfetch import (
     InvalidReference,
     InvalidToken,
     JobState,
-    ModelFetchError,
     ModelNotFound,
     Offline,
     QuantizationNotFound,
@@ -34,13 +33,6 @@ from modelfetch.testing import FakeHub, HtmlPage, PositionCoded, Status
 from modelfetch.testing import RateLimited as TooMany
 
 Settings = Callable[..., dict[str, Any]]
-
-
-async def failure(engine: Engine, *request: str, **more: Any) -> ModelFetchError:
-    with pytest.raises(ModelFetchError) as caught:
-        await (await engine.download(*request, **more)).result()
-    assert caught.value.message
-    return caught.value
 
 
 @pytest.mark.parametrize(
@@ -254,13 +246,6 @@ async def test_cancelling_the_caller_leaves_nothing_behind(
         await task
     names = [t.get_name() for t in asyncio.all_tasks() if "modelfetch" in t.get_name()]
     assert names == []
-
-
-async def test_a_catalogue_id_is_not_taken_for_a_repository(hub: FakeHub, engine: Engine) -> None:
-    hub.add("qwen/qwen3-4b-2507", {FILE: b"x"})
-    error = await failure(engine, "https://lmstudio.ai/models/qwen/qwen3-4b-2507")
-    assert isinstance(error, InvalidReference)
-    assert hub.log == []
 
 
 async def test_a_folder_in_a_link_and_a_quantization_go_together(

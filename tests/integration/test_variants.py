@@ -215,8 +215,8 @@ async def test_the_json_form(hub: FakeHub, engine: Engine) -> None:
     hub.add(REPO, FILES)
     shown = (await engine.variants(REPO, memory_bytes=MEMORY)).to_dict()
     assert list(shown) == [
-        "repo", "revision", "commit", "from_cache", "memory_bytes", "default", "default_rule",
-        "auto", "auto_rule", "variants", "others",
+        "repo", "revision", "commit", "from_cache", "resolution", "memory_bytes", "default",
+        "default_rule", "auto", "auto_rule", "variants", "others",
     ]  # fmt: skip
     assert (shown["default"], shown["auto"]) == ("Q4_K_M", "Q2_K")
     assert shown["variants"][3] == {

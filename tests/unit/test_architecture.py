@@ -23,11 +23,14 @@ LAYERS = [
     ["config"],
     ["offload", "storage", "transport", "memory"],
     ["chooser"],
-    ["hub"],
+    ["hubcall"],
+    ["hub", "search"],
     ["shared"],
     ["worker"],
     ["fetcher"],
     ["gatherer"],
+    ["metadata"],
+    ["repositories"],
     ["planner", "broadcast"],
     ["jobs"],
     ["engine"],
@@ -98,7 +101,7 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload shared worker fetcher gatherer planner broadcast jobs engine blocking cli"
+    expected = "offload shared worker fetcher gatherer metadata broadcast jobs engine blocking cli"
     assert using == set(expected.split())
 
 
@@ -108,8 +111,8 @@ def test_the_public_names() -> None:
         HubUnavailable IncompleteModel InsufficientMemory InsufficientSpace IntegrityError
         InvalidConfiguration InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound
         JobState JobStatus LocalFile LocalModel ModelFetchError ModelNotFound ModelVariants
-        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited RevisionNotFound
-        Sidecar StorageError Variant VariantInfo __version__ fetch
+        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited ResolvedBy
+        RevisionNotFound Sidecar StorageError Variant VariantInfo __version__ fetch
     """
     assert sorted(modelfetch.__all__) == sorted(expected.split())
     for name in modelfetch.__all__:

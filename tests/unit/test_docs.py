@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from modelfetch.core.catalog import BUILT_IN
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -48,3 +50,9 @@ def test_every_fault_is_in_the_testing_guide() -> None:
         if n not in guide and n not in ("Fault", "Reply", "LoggedRequest")
     ]
     assert missing == []
+
+
+def test_the_table_of_ids_is_the_one_in_the_code() -> None:
+    text = (ROOT / "docs/resolving.md").read_text()
+    table = text.partition("| id | repository |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert dict(re.findall(r"^\| `(.+?)` \| `(.+?)` \|$", table, re.M)) == BUILT_IN

@@ -104,6 +104,17 @@ _MODEL_OPTIONS = (
     _option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
     _option("--token", help="Access token; HF_TOKEN sets it too."),
     _option("--no-mmproj", is_flag=True, help="Leave out the multimodal projector."),
+    _option(
+        "--catalog", type=click.Path(path_type=Path), help="A model.yaml, or a folder of such."
+    ),
+    click.option(
+        "--any-publisher",
+        "allow_conversions",
+        is_flag=True,
+        envvar="MODELFETCH_ALLOW_CONVERSIONS",
+        show_envvar=True,
+        help="Take somebody's GGUF conversion of a model that has none itself.",
+    ),
     _option("--memory", type=_Size(), help="Such as 12G: what a model may use; else what is free."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
 )
@@ -140,7 +151,8 @@ def get(
 ) -> None:
     """Download MODEL, or find it in the cache, and print its path.
 
-    MODEL is owner/name, owner/name:QUANT, owner/name@revision, or a link to the Hub.
+    MODEL is owner/name, owner/name:QUANT, owner/name@revision, a link to the Hub, or an id of LM
+    Studio's catalogue such as qwen/qwen3-4b-2507.
     """
 
     async def work() -> tuple[Job, LocalModel]:

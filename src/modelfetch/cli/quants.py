@@ -28,6 +28,8 @@ def show_variants(offered: ModelVariants) -> None:
     if not console.is_terminal:
         console.width = max(console.width, _PIPED_WIDTH)
     console.print(f"[bold]{escape(offered.repo)}[/]  {escape(_where(offered))}", soft_wrap=True)
+    if offered.resolution is not None:
+        console.print(escape(offered.resolution), soft_wrap=True)
     console.print(_table(offered))
     for line in _notes(offered):
         console.print(escape(line), soft_wrap=not console.is_terminal)

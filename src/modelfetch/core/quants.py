@@ -185,15 +185,17 @@ def _ambiguous(match: Match, asked: str | None) -> AmbiguousQuantization:
     return AmbiguousQuantization(asked, _variants(match.builds), message)
 
 
-def no_models(entries: Sequence[Entry], asked: str | None) -> ModelFetchError:
+def no_models(
+    entries: Sequence[Entry], asked: str | None, subject: str = "The repository"
+) -> ModelFetchError:
     """Return the error that tells what there is instead of a model."""
     if asked is not None:
         return _not_found(entries, (), asked)
     if not entries:
-        return ModelNotFound("The repository has no GGUF files.")
+        return ModelNotFound(f"{subject} has no GGUF files.")
     name = entries[0][0]
     what = _ROLES.get(name.role, "no model")
-    return ModelNotFound(f"The repository has no GGUF model: {name.path} is {what}.")
+    return ModelNotFound(f"{subject} has no GGUF model: {name.path} is {what}.")
 
 
 def _not_found(

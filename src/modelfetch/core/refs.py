@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote
 from modelfetch.core.labels import parse_label
 from modelfetch.errors import InvalidReference
 
-__all__ = ["MAX_LENGTH", "ModelRef", "parse"]
+__all__ = ["MAX_LENGTH", "ModelRef", "is_catalog_id", "parse"]
 
 # Longer than any link to a file on the Hub; the bound keeps error messages and regexes small.
 MAX_LENGTH = 2048
@@ -89,7 +89,7 @@ class ModelRef:
         _check_repo(self.repo)
         if self.catalog and not (self.revision is None and self.file is None):
             raise _invalid("A model of LM Studio's catalog has no revisions and no files.")
-        if self.catalog and not _CATALOG_ID.fullmatch(self.repo):
+        if self.catalog and not is_catalog_id(self.repo):
             raise _invalid(f"{_shown(self.repo)} is not an id of LM Studio's catalog.")
         if self.revision is not None:
             _check_revision(self.revision)
@@ -148,6 +148,11 @@ def parse(text: str, *, hosts: Collection[str] = ("huggingface.co", "hf.co")) ->
     if scheme[1].lower() in ("http", "https"):
         return _parse_link(body, hosts)
     raise _invalid(f"{scheme[1]}:// is not an address of the Hub.")
+
+
+def is_catalog_id(repo: str) -> bool:
+    """Return whether `owner/name` may be an id of LM Studio's catalog: all are in lower case."""
+    return _CATALOG_ID.fullmatch(repo) is not None
 
 
 def _parse_name(body: str) -> ModelRef:

@@ -17,7 +17,9 @@ from modelfetch.core.names import FileName, read_name
 from modelfetch.errors import Variant
 from modelfetch.types import FileRole, RemoteFile
 
-__all__ = ["Build", "Entry", "closest", "group", "place", "read_listing", "variants"]
+__all__ = ["Build", "Entry", "closest", "group", "has_models", "place", "read_listing", "variants"]
+
+_MODELS = (FileRole.MODEL, FileRole.BYTE_PART)
 
 # A GGUF file of a repository, and what its name says.
 Entry = tuple[FileName, RemoteFile]
@@ -121,11 +123,16 @@ def variants(files: Iterable[RemoteFile]) -> list[Build]:
     return group(read_listing(files))
 
 
+def has_models(files: Iterable[RemoteFile]) -> bool:
+    """Return whether there is any GGUF model among `files`."""
+    return any(read_name(file.path).role in _MODELS for file in files)
+
+
 def group(entries: Iterable[Entry]) -> list[Build]:
     """Return the builds among `entries`, best quality first."""
     sets: dict[str, list[Entry]] = {}
     for entry in entries:
-        if entry[0].role in (FileRole.MODEL, FileRole.BYTE_PART):
+        if entry[0].role in _MODELS:
             sets.setdefault(entry[0].group, []).append(entry)
     builds = _with_selectors([_build(members) for members in sets.values()])
     builds.sort(

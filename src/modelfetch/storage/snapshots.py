@@ -27,6 +27,7 @@ from modelfetch.types import (
 )
 
 __all__ = [
+    "cached_repos",
     "check_space",
     "discard_partials",
     "is_joined",
@@ -182,6 +183,12 @@ def local_model(layout: Layout, plan: Plan) -> LocalModel:
         path = folder.joinpath(joined.path)
         files.insert(0, LocalFile(path, joined.size_bytes, joined.sha256, FileRole.MODEL))
     return LocalModel(plan.repo, plan.commit, plan.quantization, tuple(files))
+
+
+def cached_repos(layout: Layout) -> list[str]:
+    """Return `owner/name` of the repositories that the cache has a folder for."""
+    folders = sorted(path.name for path in layout.root.glob("models--*--*") if path.is_dir())
+    return [name.removeprefix("models--").replace("--", "/", 1) for name in folders]
 
 
 def local_snapshot(layout: Layout, repo: str, revision: str) -> Snapshot | None:

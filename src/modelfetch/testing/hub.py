@@ -108,6 +108,8 @@ class FakeHub:
         private: bool = False,
         disabled: bool = False,
         allowed: Iterable[str] = (),
+        tags: Iterable[str] = (),
+        downloads: int = 0,
     ) -> str:
         """Make a repository, or push to it; return the commit.
 
@@ -120,10 +122,13 @@ class FakeHub:
             private: Whether everything needs one.
             disabled: Whether the repository is shut.
             allowed: Tokens that may read a gated or private repository.
+            tags: Tags of its card, such as `base_model:quantized:Qwen/Qwen3-4B`.
+            downloads: How often it was downloaded, by which searches sort.
         """
         repo = self.repos.setdefault(repo_id, Repo(repo_id))
         repo.gated, repo.private, repo.disabled = gated, private, disabled
         repo.allowed = frozenset(allowed)
+        repo.card_tags, repo.downloads = tuple(tags), downloads
         self.tokens |= repo.allowed
         return repo.push({path: as_content(v) for path, v in files.items()}, branch, lfs)
 

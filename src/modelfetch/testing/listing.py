@@ -26,11 +26,12 @@ def search(repos: Iterable[Repo], query: Mapping[str, str], tags: set[str]) -> l
 
     Args:
         repos: Those that the caller may know of.
-        query: `search` is part of the id in any case, `author` its owner.
+        query: `search` is part of the id in any case, `author` its owner; `sort=downloads` puts the
+            most downloaded first.
         tags: Tags that all must be there.
     """
     wanted, author = query.get("search", "").lower(), query.get("author")
-    return [
+    found = [
         _card(repo, repo.branches["main"])
         for repo in repos
         if "main" in repo.branches
@@ -38,6 +39,9 @@ def search(repos: Iterable[Repo], query: Mapping[str, str], tags: set[str]) -> l
         and author in (None, repo.repo_id.partition("/")[0])
         and tags <= set(repo.tags)
     ]
+    if query.get("sort") == "downloads":
+        found.sort(key=lambda card: -int(card["downloads"]))
+    return found
 
 
 def refs(repo: Repo, *, with_pull_requests: bool) -> dict[str, Any]:
@@ -111,6 +115,6 @@ def _card(repo: Repo, commit: str) -> dict[str, Any]:
         "createdAt": _PUSHED_AT,
         "lastModified": _PUSHED_AT,
         "tags": repo.tags,
-        "downloads": 0,
+        "downloads": repo.downloads,
         "likes": 0,
     }

@@ -86,6 +86,8 @@ class Repo:
         private: Whether it is hidden from everybody else.
         disabled: Whether the Hub's staff has shut it.
         allowed: Tokens that were let in.
+        card_tags: Tags from its card, such as `base_model:quantized:Qwen/Qwen3-4B`.
+        downloads: In the last 30 days.
     """
 
     repo_id: str
@@ -93,6 +95,8 @@ class Repo:
     private: bool = False
     disabled: bool = False
     allowed: frozenset[str] = frozenset()
+    card_tags: tuple[str, ...] = ()
+    downloads: int = 0
     commits: dict[str, dict[str, Entry]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
 
@@ -113,9 +117,10 @@ class Repo:
 
     @property
     def tags(self) -> list[str]:
-        """Tags as the Hub derives them from the files."""
+        """Tags: those that the Hub derives from the files, and those of the card."""
         files = self.commits.get(self.branches.get("main", ""), {})
-        return ["gguf"] if any(path.endswith(".gguf") for path in files) else []
+        derived = ["gguf"] if any(path.endswith(".gguf") for path in files) else []
+        return [*derived, *self.card_tags]
 
     def commit_of(self, revision: str) -> str | None:
         """Return the commit that a branch, pull request or commit id names."""

@@ -1,0 +1,114 @@
+"""The Hub's metadata for the loop: asked again while that makes sense, else from the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, TypeVarTuple
+
+from modelfetch.config import Config
+from modelfetch.core.retry import RetryPolicy
+from modelfetch.errors import HubUnavailable, Offline, RateLimited
+from modelfetch.hub import find_token, list_files
+from modelfetch.offload import Offload
+from modelfetch.search import Found, Query, search_models
+from modelfetch.storage.layout import Layout
+from modelfetch.storage.snapshots import cached_repos, local_snapshot
+from modelfetch.types import Snapshot
+
+__all__ = ["Listing", "Metadata"]
+
+# A person waits for a plan; a transfer is the place for patience.
+_POLICY = RetryPolicy(attempts=4, base_seconds=0.5, max_seconds=4.0)
+_MAX_WAIT = 10.0
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What a repository holds.
+
+    Attributes:
+        snapshot: Its files.
+        unavailable: Why the Hub could not be asked, when `snapshot` is what the cache has.
+    """
+
+    snapshot: Snapshot
+    unavailable: HubUnavailable | None = None
+
+
+class Metadata:
+    """Questions to the Hub for one engine.
+
+    Args:
+        config: Endpoint, token, what to include.
+        offload: Threads for the Hub client, which blocks.
+        layout: The cache, which answers when the Hub does not.
+    """
+
+    def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
+        self._config, self._offload, self._layout = config, offload, layout
+        self._token_lock = asyncio.Lock()
+        self._token: str | None = None
+        self._has_looked = False
+
+    async def token(self) -> str | None:
+        """Return the access token, looked up once."""
+        async with self._token_lock:
+            if not self._has_looked:
+                self._token = await self._offload(find_token, self._config)
+                self._has_looked = True
+        return self._token
+
+    async def listing(self, repo: str, revision: str = "main") -> Listing:
+        """Return the files of a repository, pinned to a commit.
+
+        Raises:
+            ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
+            HubUnavailable: It gave no usable answer, and the cache has nothing of that revision.
+        """
+        try:
+            return Listing(await self._asked(list_files, repo, revision))
+        except HubUnavailable as error:
+            local = await self._offload(local_snapshot, self._layout, repo, revision)
+            if local is None:
+                raise
+            return Listing(local, error)
+
+    async def search(self, about: str, query: Query) -> tuple[list[Found], bool]:
+        """Return what `search.search_models` does, which also says what is raised."""
+        return await self._asked(search_models, about, query)
+
+    async def cached(self) -> list[str]:
+        """Return the repositories that the cache has anything of."""
+        return await self._offload(cached_repos, self._layout)
+
+    async def _asked(self, call: Callable[[Config, str | None, *_Ts], _T], *args: *_Ts) -> _T:
+        token = None if self._config.offline else await self.token()
+        attempt = 0
+        while True:
+            try:
+                return await self._offload(call, self._config, token, *args)
+            except HubUnavailable as error:
+                attempt += 1
+                wait = _patience(error, attempt)
+                if wait is None:
+                    raise
+            await asyncio.sleep(wait)
+
+
+def _patience(error: HubUnavailable, attempt: int) -> float | None:
+    """Return the seconds to wait before asking again, `None` to give up."""
+    if attempt >= _POLICY.attempts or isinstance(error, Offline):
+        return None
+    if isinstance(error, RateLimited):
+        wait = error.retry_after
+        return wait if wait is not None and wait <= _MAX_WAIT else None
+    # A Hub that cannot be reached at all is not asked again: the cache may have the answer.
+    if error.status is None:
+        return None
+    return _POLICY.delay(attempt, random.random())
