@@ -20,6 +20,9 @@ from modelfetch.errors import HubUnavailable, Offline
 
 __all__ = ["HubCall", "Understood", "nonsense", "user_agent"]
 
+# Of a tree a page has 1000 files: no repository is that large, but a mirror may go in circles.
+MAX_PAGES = 1000
+
 
 def user_agent(config: Config) -> str:
     """Return the User-Agent of all requests."""
@@ -58,12 +61,14 @@ class HubCall:
 
     def pages(self, url: str) -> Iterator[Any]:
         """Yield the entries of all pages from `url` on; each page stays on the endpoint."""
-        following: str | None = url
-        while following is not None:
-            entries, link = self._get(following)
+        for _ in range(MAX_PAGES):
+            entries, link = self._get(url)
             with self.understood():
                 yield from entries
-                following = self._on_endpoint(link) if link else None
+                if not link:
+                    return
+                url = self._on_endpoint(link)
+        raise nonsense(self._host, f"more than {MAX_PAGES} pages")
 
     def understood(self) -> Understood:
         """Return a context in which surprises in an answer become a `HubUnavailable`."""

@@ -17,6 +17,8 @@ from modelfetch import (
     ModelNotFound,
     QuantizationNotFound,
     ResolvedBy,
+    hubcall,
+    search,
 )
 from modelfetch.testing import FakeHub
 from modelfetch.testing.faults import Status
@@ -214,6 +216,17 @@ async def test_of_two_that_could_be_meant_none_is_taken(hub: FakeHub, engine: En
         assert f"lmstudio-community/{repo}" in str(error)
 
 
+async def test_a_search_that_was_cut_proves_nothing(
+    hub: FakeHub, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_FOUND", 2)
+    hub.add("lmstudio-community/Tiny-1B-GGUF", FILES, downloads=9)
+    hub.add("lmstudio-community/Tiny-2B-GGUF", FILES)
+    assert (await engine.plan("acme/tiny-1b")).resolved_by is ResolvedBy.HUB_SEARCH
+    hub.add("lmstudio-community/Tiny-3B-GGUF", FILES)
+    assert isinstance(await failure(engine, "acme/tiny-1b"), ModelNotFound)
+
+
 async def test_what_nobody_knows_says_who_was_asked(hub: FakeHub, engine: Engine) -> None:
     error = await failure(engine, "acme/unheard-of")
     assert isinstance(error, ModelNotFound)
@@ -224,6 +237,17 @@ async def test_what_nobody_knows_says_who_was_asked(hub: FakeHub, engine: Engine
 async def test_a_mirror_without_a_search_is_no_fault(hub: FakeHub, engine: Engine) -> None:
     hub.script(Status(404), on="api", path="/api/models", times=None)
     assert isinstance(await failure(engine, "acme/unheard-of"), ModelNotFound)
+
+
+async def test_pages_without_end_end(
+    hub: FakeHub, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubcall, "MAX_PAGES", 3)
+    hub.add(BUILT_IN, {f"m{n}-Q8_0.gguf": b"x" for n in range(5)})
+    hub.lists_sizes, hub.page_size = False, 1
+    error = await failure(engine, ID)
+    assert isinstance(error, HubUnavailable)
+    assert "more than 3 pages" in str(error)
 
 
 async def test_a_catalogue_answers_when_the_hub_does_not(
