@@ -72,6 +72,8 @@ class FakeHub:
         lists_sizes: Whether the info route gives sizes and hashes (some mirrors do not).
         announces_xet: Whether large files come with the fields that lead a client to Xet. That
             storage is not served: a client that follows them fails.
+        elsewhere: Says at which URL another server has a file, given repository and path; large
+            files then come from there, and its own CDN is not asked. For benchmarks.
         log: Every request, in order of arrival.
     """
 
@@ -90,6 +92,7 @@ class FakeHub:
         self.url_lifetime = 3600.0
         self.lists_sizes = True
         self.announces_xet = False
+        self.elsewhere: Callable[[str, str], str] | None = None
         self.log: list[LoggedRequest] = []
         self.endpoint = self.cdn_url = ""
         self.cdn = Cdn(self)
@@ -181,6 +184,12 @@ class FakeHub:
     def reset_log(self) -> None:
         """Forget the requests so far."""
         self.log.clear()
+
+    def location(self, repo_id: str, entry: Entry) -> str:
+        """Return the URL that a large file is redirected to; for the servers."""
+        if self.elsewhere is not None:
+            return self.elsewhere(repo_id, entry.path)
+        return self.cdn.sign(repo_id, entry)
 
     def scripted(self, on: Where, record: LoggedRequest, reply: Reply) -> Reply:
         """Return what to send in place of `reply`; for the servers."""

@@ -155,7 +155,7 @@ class Routes:
             location = f"{target}?%2F{quote(entry.path, safe='')}=&etag=%22{entry.etag}%22"
             body = f"Temporary Redirect. Redirecting to {location}".encode()
             return Reply(307, {"Location": location, "ETag": f'"{entry.etag}"'}, body)
-        location = self._hub.cdn.sign(repo.repo_id, entry)
+        location = self._hub.location(repo.repo_id, entry)
         headers = {
             "Location": location,
             "X-Linked-Size": str(entry.content.size),
