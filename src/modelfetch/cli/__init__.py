@@ -1,4 +1,4 @@
-"""The command line: `get`, `plan`, `quants` and `demo`."""
+"""The command line: `get`, `plan`, `quants`, `serve` and `demo`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
 from modelfetch.status import JobState
 from modelfetch.types import LocalModel, Plan
+from modelfetch.web.settings import WebConfig
 
 __all__ = ["exit_code", "run"]
 
@@ -97,9 +98,7 @@ def _option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, help=help, envvar=env, show_envvar=True, **settings)
 
 
-_MODEL_OPTIONS = (
-    click.argument("model"),
-    _option("--revision", metavar="R", help="Branch, tag, refs/pr/N or commit."),
+_ENGINE_OPTIONS = (
     _option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache."),
     _option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
     _option("--token", help="Access token; HF_TOKEN sets it too."),
@@ -116,6 +115,11 @@ _MODEL_OPTIONS = (
         help="Take somebody's GGUF conversion of a model that has none itself.",
     ),
     _option("--memory", type=_Size(), help="Such as 12G: what a model may use; else what is free."),
+)
+_MODEL_OPTIONS = (
+    click.argument("model"),
+    _option("--revision", metavar="R", help="Branch, tag, refs/pr/N or commit."),
+    *_ENGINE_OPTIONS,
     click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
 )
 _QUANTIZATION = "Such as Q4_K_M, or a file; auto: the best that fits in the memory."
@@ -126,6 +130,15 @@ _PLAN_OPTIONS = (
 _TRANSFER_OPTIONS = (
     _option("--connections", type=int, metavar="N", help="At once, over all files."),
     _option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most."),
+)
+_SERVER_OPTIONS = (
+    _option("--host", default="127.0.0.1", show_default=True, help="Where to listen."),
+    _option(
+        "--port", default=1234, show_default=True, type=click.IntRange(0, 65535), help="0: any."
+    ),
+    _option("--api-token", help="What callers must send as bearer token."),
+    _option("--allow-host", multiple=True, help="A name by which a local proxy calls it."),
+    _option("--allow-origin", multiple=True, help="Of web pages that may call it."),
 )
 
 
@@ -207,6 +220,26 @@ def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> 
 
 
 @_cli.command()
+@_options(*_SERVER_OPTIONS, *_ENGINE_OPTIONS, *_TRANSFER_OPTIONS)
+def serve(
+    host: str,
+    port: int,
+    api_token: str | None,
+    allow_host: tuple[str, ...],
+    allow_origin: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    """Serve LM Studio's download API over HTTP, until Ctrl-C or SIGTERM."""
+    from modelfetch.cli.serve import serve_until_stopped
+
+    async def work() -> None:
+        web = WebConfig(api_token=api_token, allowed_hosts=allow_host, allow_origins=allow_origin)
+        await serve_until_stopped(_config(settings), web, host, port)
+
+    _guarded(work(), as_json=False)
+
+
+@_cli.command()
 @click.option("--size", default=64, show_default=True, metavar="MB", type=click.IntRange(1, 4096))
 @click.option("--keep", type=click.Path(path_type=Path), help="Use and keep this folder.")
 def demo(size: int, keep: Path | None) -> None:
@@ -249,12 +282,12 @@ def _guarded(work: Coroutine[Any, Any, _T], as_json: bool) -> _T:
 
 
 def _without_token(words: list[str]) -> list[str]:
-    """Return a command's words less the token, which has no business in a log."""
-    after_token = [False, *(word == "--token" for word in words)]
+    """Return a command's words less its tokens, which have no business in a log."""
+    after_token = [False, *(word in ("--token", "--api-token") for word in words)]
     return [
         word
         for word, is_value in zip(words, after_token, strict=False)
-        if not is_value and not word.startswith("--token")
+        if not is_value and not word.startswith(("--token", "--api-token"))
     ]
 
 
