@@ -214,7 +214,7 @@ async def test_a_hub_that_does_not_answer(
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("modelfetch.planner._patience", lambda error, attempt: None)
+    monkeypatch.setattr("modelfetch.metadata._patience", lambda error, attempt: None)
     hub.add(REPO, {FILE: coded(9)})
     hub.script(fault, on="api", times=None)
     async with http.post(url + ROOT, json={"model": REPO}) as answer:
