@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -19,6 +20,7 @@ BINARY: int = getattr(os, "O_BINARY", 0)
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE in linux/falloc.h
 _MAX_PARTS = 512  # half of Linux's IOV_MAX; arrivals of 64 KiB fill a piece with 16
 _NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})
+_FULL_FSYNC = 51 if sys.platform == "darwin" else None  # F_FULLFSYNC in sys/fcntl.h
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _seek_lock = threading.Lock()
 
@@ -97,11 +99,20 @@ def allocate(fd: int, size_bytes: int) -> None:
 
 
 def flush(fd: int) -> None:
-    """Return once the file's data, and what is needed to find it, are on the disk."""
-    if sys.platform == "darwin":  # pragma: no cover
+    """Return once the file's data, and what is needed to find it, are on the disk.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    if _FULL_FSYNC is not None:
         import fcntl
 
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves data in the drive's cache
+        # fsync there leaves data in the drive's cache. Network and foreign file systems refuse
+        # this call, and have no better one.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, _FULL_FSYNC)
+            return
+        os.fsync(fd)
     elif hasattr(os, "fdatasync"):
         os.fdatasync(fd)
     else:  # pragma: no cover
