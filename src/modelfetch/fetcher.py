@@ -73,9 +73,12 @@ class FileFetcher:
         Raises:
             ModelFetchError: It cannot be had; what came is kept.
         """
-        async with held(self._shared.offload, BlobLock(self._paths.lock)):
+        lock = BlobLock(self._paths.lock)
+        async with held(self._shared.offload, lock):
             if not await self._shared.offload(self._is_published):
-                partial = PartialFile(self._paths, self._file, durable=self._config.durable)
+                partial = PartialFile(
+                    self._paths, self._file, durable=self._config.durable, alone=lock.is_exclusive
+                )
                 try:
                     await self._shared.offload(partial.open)
                     await self._fill(partial)
@@ -158,12 +161,7 @@ class FileFetcher:
     def _is_published(self) -> bool:
         final = self._paths.final
         with storage_errors(final):
-            if not final.is_file() or final.stat().st_size != self._file.size_bytes:
-                return False
-            # Left by a process that was killed between its last two steps, or made superfluous by
-            # another program that has fetched the same blob.
-            self._paths.unlink_partial()
-            return True
+            return final.is_file() and final.stat().st_size == self._file.size_bytes
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable, Mapping
 from functools import partial
 
 from modelfetch.config import Config
+from modelfetch.errors import StorageError
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import locate
 from modelfetch.offload import held
@@ -50,7 +52,10 @@ class Gatherer:
             await self._fetch(self._plan.files, progress)
         else:
             await self._fetch_and_join(progress)
-        return await self._shared.offload(snapshots.link, self._layout, self._plan)
+        model = await self._shared.offload(snapshots.link, self._layout, self._plan)
+        with contextlib.suppress(StorageError):  # the model is there, whatever else is
+            await self._shared.offload(snapshots.discard_partials, self._layout, self._plan)
+        return model
 
     async def _fetch(
         self, files: Iterable[PlannedFile], progress: Mapping[str, FileProgress]

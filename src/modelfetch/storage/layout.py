@@ -7,8 +7,10 @@
         blobs/<blob>                              a verified file, named by its published hash
         blobs/<blob>.modelfetch.incomplete        the partial
         blobs/<blob>.modelfetch.journal           which pieces of it are there
-        blobs/<blob>.modelfetch-bad.incomplete    a partial that failed its hash twice, for
-        inspection snapshots/<commit>/<path>                 link to ../../blobs/<blob>
+        blobs/<blob>.<token>.modelfetch...        both, of a writer that no lock protects
+        blobs/<blob>.modelfetch-bad.incomplete    one that failed its hash twice, for inspection
+        blobs/<blob>.<token>.modelfetch-join.incomplete     byte parts being joined
+        snapshots/<commit>/<path>                 link to ../../blobs/<blob>
         refs/<revision>                           the commit, as text
 
 This is the layout of huggingface_hub (version 1 and 2) and of llama.cpp, which read what is written
@@ -18,7 +20,7 @@ from `<blob>.incomplete`, which huggingface_hub up to 1.17 would append to or ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelfetch.core.paths import parts_of
@@ -36,8 +38,25 @@ class BlobPaths:
     rejected: Path
     lock: Path
 
+    def private(self, token: str) -> BlobPaths:
+        """Return the same with a partial and a journal that nobody else has the names of."""
+        stem = f"{self.final.name}.{token}"
+        return replace(
+            self,
+            partial=self.partial.with_name(f"{stem}.modelfetch.incomplete"),
+            journal=self.journal.with_name(f"{stem}.modelfetch.journal"),
+        )
+
+    def partials(self) -> list[BlobPaths]:
+        """Return the paths for each partial of this blob there is on disk."""
+        name, suffix = self.final.name, ".modelfetch.incomplete"
+        found = self.partial.parent.glob(f"{name}.*{suffix}")
+        tokens = (path.name.removeprefix(f"{name}.").removesuffix(suffix) for path in found)
+        shared = [self] if self.partial.exists() else []
+        return [*shared, *(self.private(token) for token in tokens)]
+
     def unlink_partial(self) -> None:
-        """Remove the partial and its journal; for whoever holds the lock."""
+        """Remove the partial and its journal; for whoever may."""
         self.partial.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 from modelfetch.core.paths import is_safe_path
 from modelfetch.errors import InsufficientSpace
+from modelfetch.storage.claims import sweep
 from modelfetch.storage.disk import allocated_bytes, free_bytes
 from modelfetch.storage.faults import storage_errors
-from modelfetch.storage.layout import Layout
+from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.partial import header_now
 from modelfetch.storage.records import read_text, write_text
 from modelfetch.types import (
     FileRole,
@@ -106,7 +108,8 @@ def check_space(layout: Layout, plan: Plan) -> None:
     """
     needed = 0
     for file in missing(layout, plan):
-        reserved = allocated_bytes(layout.blob(plan.repo, file.blob_name).partial)
+        partials = layout.blob(plan.repo, file.blob_name).partials()
+        reserved = max((allocated_bytes(one.partial) for one in partials), default=0)
         needed += max(0, file.size_bytes - reserved)
     if not is_joined(layout, plan):
         needed += joined_size(plan)  # the parts are there until the whole is
@@ -129,18 +132,20 @@ def discard_partials(layout: Layout, plan: Plan) -> None:
         StorageError: The file system refused.
     """
     for file in plan.files:
-        if not (file.sha256 or file.git_oid):
-            continue
-        paths = layout.blob(plan.repo, file.blob_name)
-        if not (paths.partial.exists() or paths.journal.exists()):
-            continue
-        lock = BlobLock(paths.lock)
-        with storage_errors(paths.partial):
-            try:
-                if lock.try_acquire():
-                    paths.unlink_partial()
-            finally:
-                lock.release()
+        if file.sha256 or file.git_oid:
+            _discard_partials_of(layout.blob(plan.repo, file.blob_name), file)
+
+
+def _discard_partials_of(paths: BlobPaths, file: RemoteFile) -> None:
+    if not (paths.partials() or paths.journal.exists() or paths.rejected.exists()):
+        return
+    lock = BlobLock(paths.lock)
+    with storage_errors(paths.partial):
+        try:
+            if lock.try_acquire():
+                sweep(paths, header_now(file), alone=lock.is_exclusive)
+        finally:
+            lock.release()
 
 
 def link(layout: Layout, plan: Plan) -> LocalModel:

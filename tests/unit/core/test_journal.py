@@ -33,6 +33,31 @@ def test_what_goes_in_comes_out() -> None:
     assert journal.flushed == 1
 
 
+def test_it_is_closed_only_when_that_is_its_last_word() -> None:
+    encoder = Encoder()
+    data = encoder.whole(HEADER, [piece(0)], [])
+    closed = data + encoder.closed()
+    more = closed + encoder.piece(piece(1))
+    seen = [decode(each) for each in (data, closed, closed + b"x", more, more[:-1])]
+    assert [journal is not None and journal.is_closed for journal in seen] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert all(journal is not None and journal.flushed == 1 for journal in seen)
+
+
+def test_the_writer_is_a_name_or_nothing() -> None:
+    for writer in ("7@pid:[1]", None):
+        header = Header("ab" * 32, 5, None, writer)
+        journal = decode(Encoder().header(header))
+        assert journal is not None
+        assert journal.header == header
+    assert decode(Encoder().header(Header("ab" * 32, 5, None, 7))) is None  # type: ignore[arg-type]
+
+
 def test_in_the_same_boot_everything_written_counts() -> None:
     journal = decode(a_journal())
     assert journal is not None
