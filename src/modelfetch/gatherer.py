@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 from modelfetch.config import Config
@@ -49,7 +49,7 @@ class Gatherer:
             ModelFetchError: A file cannot be had; what came is kept.
         """
         if self._plan.joined_path is None:
-            await self._fetch(self._plan.files, progress)
+            await self._fetch(progress)
         else:
             await self._fetch_and_join(progress)
         model = await self._shared.offload(snapshots.link, self._layout, self._plan)
@@ -57,9 +57,13 @@ class Gatherer:
             await self._shared.offload(snapshots.discard_partials, self._layout, self._plan)
         return model
 
-    async def _fetch(
-        self, files: Iterable[PlannedFile], progress: Mapping[str, FileProgress]
-    ) -> None:
+    async def _fetch(self, progress: Mapping[str, FileProgress]) -> None:
+        # Another program may have put a file into the snapshot itself, where it could make no link.
+        files = await self._shared.offload(snapshots.missing, self._layout, self._plan)
+        for file in self._plan.files:
+            if file not in files:
+                progress[file.path].landed = file.size_bytes
+                progress[file.path].verified = True
         turns = asyncio.Semaphore(FILES_AT_ONCE)
 
         async def fetch_one(file: PlannedFile) -> None:
@@ -78,21 +82,27 @@ class Gatherer:
         offload = self._shared.offload
         # Held from before the first part: whoever waits finds the whole, and fetches no part again.
         async with held(offload, joining.lock):
-            files = await offload(snapshots.missing, self._layout, self._plan)
-            for file in self._plan.files:
-                if file not in files:
-                    progress[file.path].landed = file.size_bytes
-                    progress[file.path].verified = True
-            await self._fetch(files, progress)
-            if await offload(snapshots.is_joined, self._layout, self._plan):
-                return
-            try:
-                await offload(joining.open)
-                while await offload(joining.step):
-                    pass
-                await offload(joining.publish)
-            finally:
-                await offload(joining.close)
+            await self._fetch(progress)
+            if not await self._is_joined():
+                await self._join(joining)
+            await offload(joining.remove_parts)
+
+    async def _join(self, joining: Joining) -> None:
+        offload = self._shared.offload
+        try:
+            await offload(joining.open)
+            while await offload(joining.step):
+                pass
+            await offload(joining.publish)
+        except StorageError:
+            # Where no lock holds, another process may have joined the parts, and removed them.
+            if not await self._is_joined():
+                raise
+        finally:
+            await offload(joining.close)
+
+    async def _is_joined(self) -> bool:
+        return await self._shared.offload(snapshots.is_joined, self._layout, self._plan)
 
     def _fetcher(self, file: PlannedFile, progress: FileProgress) -> FileFetcher:
         plan, transport = self._plan, self._shared.transport
