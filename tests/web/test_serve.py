@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +18,7 @@ import pytest
 from click.testing import CliRunner
 from tests.helpers import FILE, REPO, MiB, assert_same, coded
 from tests.web.lmstudio import check_download, check_status
+from tests.web.served import served
 
 from modelfetch.cli import _cli
 from modelfetch.testing import FakeHub
@@ -46,52 +44,6 @@ STATUS_WITH_TOKEN = """
       curl -H "Authorization: Bearer $LM_API_TOKEN" \\
         http://localhost:1234/api/v1/models/download/status/job_493c7c9ded
 """
-
-
-@dataclass
-class Server:
-    process: subprocess.Popen[str]
-    url: str
-
-    def shell(self, command: str, token: str = "") -> Any:
-        """Run an example of the documentation, and return what it prints."""
-        port = self.url.rpartition(":")[2]
-        done = subprocess.run(
-            ["sh", "-c", command.replace("1234", port)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env={**os.environ, "LM_API_TOKEN": token},
-        )
-        return json.loads(done.stdout)
-
-    def stop(self, number: int = signal.SIGTERM) -> tuple[int, float, str]:
-        """Stop it; return its exit code, the seconds that took, and what it said."""
-        since = time.monotonic()
-        self.process.send_signal(number)
-        _, said = self.process.communicate(timeout=20)
-        return self.process.returncode, time.monotonic() - since, said
-
-
-@contextlib.contextmanager
-def served(hub: FakeHub, cache: Path, *words: str, **env: str) -> Iterator[Server]:
-    command = [sys.executable, "-m", "modelfetch", "serve", "--port", "0", *words]
-    command += ["--endpoint", hub.endpoint, "--cache-dir", str(cache)]
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **env},
-    ) as process:
-        try:
-            assert process.stdout is not None
-            line = process.stdout.readline().strip()
-            assert line.startswith("http://"), process.stderr and process.stderr.read()
-            yield Server(process, line)
-        finally:
-            if process.poll() is None:
-                process.kill()
 
 
 @pytest.fixture(scope="module")

@@ -82,7 +82,7 @@ def _operation(operation: Operation, has_token: bool) -> dict[str, Any]:
         described["parameters"] = parameters
     if operation.body is not None:
         described["requestBody"] = {
-            "required": any(one.required for one in operation.body),
+            "required": True,
             "content": {"application/json": {"schema": _body(operation.body)}},
         }
     return described
