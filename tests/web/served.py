@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from modelfetch.testing import FakeHub
 
@@ -61,3 +64,20 @@ def served(hub: FakeHub, cache: Path, *words: str, **env: str) -> Iterator[Serve
         finally:
             if process.poll() is None:
                 process.kill()
+
+
+def free_port() -> int:
+    """Return a port that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def wait_for(url: str, process: subprocess.Popen[Any]) -> None:
+    """Return when something answers there."""
+    while True:
+        try:
+            httpx.get(url, trust_env=False)
+            return
+        except httpx.ConnectError:
+            assert process.poll() is None
+            time.sleep(0.05)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.helpers import FILE, REPO, MiB, assert_same, coded
-from tests.web.served import served
+from tests.web.served import free_port, served, wait_for
 
 from modelfetch.testing import FakeHub
 
@@ -40,8 +39,7 @@ def hub() -> Iterator[FakeHub]:
 def llmfit(hub: FakeHub, tmp_path: Path) -> Iterator[httpx.Client]:
     """llmfit's own API, with modelfetch where it expects LM Studio."""
     assert LLMFIT is not None
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with served(hub, tmp_path / "cache", "--api-token", TOKEN) as server:
         home = {"HOME": str(tmp_path), "LMSTUDIO_HOST": server.url, "LMSTUDIO_API_KEY": TOKEN}
         with (
@@ -50,21 +48,10 @@ def llmfit(hub: FakeHub, tmp_path: Path) -> Iterator[httpx.Client]:
             httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as client,
         ):  # fmt: skip
             try:
-                _wait_for(client)
+                wait_for(f"http://127.0.0.1:{port}/health", process)
                 yield client
             finally:
                 process.kill()
-
-
-def _wait_for(client: httpx.Client) -> None:
-    until = time.monotonic() + 30
-    while True:
-        try:
-            client.get("/health")
-            return
-        except httpx.ConnectError:
-            assert time.monotonic() < until
-            time.sleep(0.05)
 
 
 def download(llmfit: httpx.Client, model: str) -> list[dict[str, Any]]:
