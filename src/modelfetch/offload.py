@@ -14,7 +14,7 @@ from typing import Protocol, TypeVar, TypeVarTuple
 
 from aiofiles.os import wrap
 
-__all__ = ["Lock", "Offload", "held"]
+__all__ = ["Lock", "Offload", "held", "settled"]
 
 # How often a lock that somebody else has is tried: he may end at any moment, or be at it for hours.
 LOCK_POLL_SECONDS = 0.1
@@ -42,7 +42,7 @@ class Offload:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            await _settled(task)
+            await settled(task)
             raise
 
     def close(self) -> None:
@@ -72,7 +72,8 @@ async def held(offload: Offload, lock: Lock) -> AsyncIterator[None]:
         lock.release()
 
 
-async def _settled(task: asyncio.Future[_T]) -> None:
+async def settled(task: asyncio.Future[_T]) -> None:
+    """Wait until `task` is over, however often the caller is cancelled meanwhile."""
     while not task.done():
         try:
             await asyncio.wait({task})

@@ -22,7 +22,7 @@ LAYERS = [
     ["core"],
     ["config"],
     ["offload", "storage", "transport", "memory"],
-    ["chooser"],
+    ["background", "chooser"],
     ["hubcall"],
     ["hub", "search"],
     ["shared"],
@@ -102,9 +102,8 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = (
-        "offload shared worker fetcher gatherer metadata broadcast jobs engine blocking web cli"
-    )
+    expected = "offload background shared worker fetcher gatherer metadata broadcast jobs engine"
+    expected += " blocking web cli"
     assert using == set(expected.split())
 
 
