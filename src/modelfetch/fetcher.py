@@ -6,9 +6,9 @@ The hash follows the contiguous front of the file while its rest arrives, readin
 cache, so that the verdict is there a moment after the last byte. It reads what is on the disk, not
 what came over the network: a write that went wrong is found too.
 
-A wrong hash is repaired once: pieces that the disk did not keep are fetched again; if the disk kept
-all, the server sent wrong bytes, and everything is fetched again. After that it is an error, and
-the partial is put aside.
+A wrong hash is repaired: pieces that the disk did not keep are fetched again; if the disk kept all,
+or that was not all, the server sent wrong bytes, and everything is fetched again, once. After that
+it is an error, and the partial is put aside.
 """
 
 from __future__ import annotations
@@ -92,18 +92,16 @@ class FileFetcher:
         self._progress.landed = max(self._progress.landed, transfer.done.size)
         digest = await self._transfer(partial, transfer)
         if digest != self._file.blob_name:
-            await self._lose_wrong(partial, transfer)
-            digest = await self._transfer(partial, transfer)
-        if digest != self._file.blob_name:
-            raise await self._rejected(partial, digest)
+            damaged = await self._shared.offload(partial.damaged)
+            for wrong in filter(None, (damaged, [Span(0, self._file.size_bytes)])):
+                await self._shared.offload(partial.forget, wrong)
+                transfer.lose(wrong)
+                digest = await self._transfer(partial, transfer)
+                if digest == self._file.blob_name:
+                    break
+            else:
+                raise await self._rejected(partial, digest)
         await self._shared.offload(partial.publish)
-
-    async def _lose_wrong(self, partial: PartialFile, transfer: Transfer) -> None:
-        wrong = await self._shared.offload(partial.damaged)
-        if not wrong:
-            wrong = [Span(0, self._file.size_bytes)]
-        await self._shared.offload(partial.forget, wrong)
-        transfer.lose(wrong)
 
     async def _rejected(self, partial: PartialFile, digest: str) -> IntegrityError:
         kept = await self._shared.offload(partial.reject)

@@ -19,7 +19,11 @@ flip, a record taken from another file or a missing middle breaks the chain ther
 is not read. So any prefix and any corruption decodes to a subset of the truth: bytes may be fetched
 again, wrong bytes are never trusted. (The final SHA-256 would catch those, at a higher price.)
 
-All integers are little-endian. A record is 21 bytes; at 1 MiB a piece, 64 GiB need 1.3 MB of log.
+In another boot the other pieces are in doubt, and their checksums can still prove them.
+
+All integers are little-endian. A record is 21 bytes; at 1 MiB a piece, 64 GiB need 1.4 MB of log.
+A piece that trickles in has several records, each of all that is there of it, so that the last one
+says it all, and the log can be written anew without the others.
 """
 
 from __future__ import annotations
@@ -30,10 +34,10 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from modelfetch.core.pieces import PIECE_SIZE
+from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.types import Span
 
-__all__ = ["Encoder", "Header", "Journal", "Piece", "decode"]
+__all__ = ["Encoder", "Header", "Journal", "Piece", "compact", "decode"]
 
 _MAGIC = b"modelfetch journal 1\n"
 _HEADER_LENGTH = struct.Struct("<I")
@@ -103,6 +107,16 @@ class Journal:
             return self.pieces
         return self.pieces[: self.flushed]
 
+    def doubtful(self, now: Header) -> tuple[Piece, ...]:
+        """Return the pieces that may be on disk: each is for its checksum to prove.
+
+        Args:
+            now: As for `trusted`.
+        """
+        if (self.header.blob, self.header.size_bytes) != (now.blob, now.size_bytes):
+            return ()
+        return self.pieces[len(self.trusted(now)) :]
+
 
 class Encoder:
     """Produce the bytes of a journal, record by record.
@@ -156,6 +170,20 @@ class Encoder:
     def _seal(self, payload: bytes) -> bytes:
         self._check = zlib.crc32(payload, self._check)
         return _CHECK.pack(self._check)
+
+
+def compact(pieces: Iterable[Piece]) -> list[Piece]:
+    """Return `pieces` without those that a later one covers.
+
+    A piece that comes slowly is written in parts, each with a record of all that is there of it.
+    """
+    later = SpanSet()
+    kept = []
+    for piece in reversed(tuple(pieces)):
+        if not later.covers(piece.span):
+            kept.append(piece)
+            later.add(piece.span)
+    return kept[::-1]
 
 
 def decode(data: bytes) -> Journal | None:

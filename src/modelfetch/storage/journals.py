@@ -17,8 +17,8 @@ __all__ = ["JournalFile", "read_journal"]
 _READ = os.O_RDONLY | disk.BINARY | disk.NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | disk.BINARY | disk.NO_FOLLOW
 _APPEND = os.O_WRONLY | os.O_APPEND | disk.BINARY | disk.NO_FOLLOW
-# Three million records; of a longer one the beginning is as true as the whole.
-_MAX_SIZE = 64 << 20
+# A million and a half records; of a longer one the beginning is as true as the whole.
+_MAX_SIZE = 32 << 20
 
 
 def read_journal(path: Path) -> Journal | None:

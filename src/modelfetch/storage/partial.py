@@ -19,9 +19,10 @@ import os
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 
-from modelfetch.core.journal import Header, Piece
+from modelfetch.core.journal import Header, Piece, compact
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.errors import StorageError
 from modelfetch.storage import claims, disk, machine
@@ -33,6 +34,10 @@ from modelfetch.storage.verify import Hasher, is_content
 from modelfetch.types import RemoteFile, Span
 
 __all__ = ["PartialFile", "header_now"]
+
+# Records after which a journal is written anew without those it does not need. A slow connection
+# makes one every quarter of a second, so that two days of eight of them would make 100 MB.
+LONG_JOURNAL = 100_000
 
 
 class PartialFile:
@@ -58,6 +63,8 @@ class PartialFile:
         self._buffer: memoryview | None = None
         self._header = Header(file.blob_name, file.size_bytes, None)
         self._journal = JournalFile(paths.journal, durable=durable)
+        self._tails: dict[int, Piece] = {}
+        self._long = LONG_JOURNAL
         self._fd = -1
         self.unflushed_bytes = 0
         self.done = SpanSet()
@@ -75,8 +82,7 @@ class PartialFile:
             self._journal = JournalFile(self._paths.journal, durable=self._durable)
             disk.allocate(self._fd, self._file.size_bytes)
             durable, written = self._recovered()
-            # Facts of another boot are restated in this one, and the log loses what it needs not.
-            self._journal.begin(self._header, durable, written)
+            self._begin_journal(durable, written)
         self.done = SpanSet(piece.span for piece in (*durable, *written))
         self.unflushed_bytes = sum(piece.span.size for piece in written)
 
@@ -86,15 +92,21 @@ class PartialFile:
         Raises:
             StorageError: The file system refused; what is on disk is not journalled.
         """
-        size, crc32 = 0, 0
+        with self._lock:
+            # Of a piece that comes in parts, the last record tells the checksum of the whole.
+            begun = self._tails.pop(offset, Piece(Span(offset, offset), 0))
+        size, crc32 = 0, begun.crc32
         for part in parts:
             size += len(part)
             crc32 = zlib.crc32(part, crc32)
+        piece = Piece(Span(begun.span.start, offset + size), crc32)
         with storage_errors(self._paths.partial):
             disk.write_at(self._fd, parts, offset)
             with self._lock:
-                self._journal.piece(Piece(Span(offset, offset + size), crc32))
+                self._journal.piece(piece)
                 self.unflushed_bytes += size
+                if piece.span.stop % PIECE_SIZE:
+                    self._tails[piece.span.stop] = piece
 
     def flush(self) -> None:
         """Make durable what has been written, and journal that it is.
@@ -119,6 +131,8 @@ class PartialFile:
                 self._journal.flush()
             with self._lock:
                 self.unflushed_bytes -= flushing
+                if self._journal.pieces > self._long:
+                    self._begin_journal(*self._pieces())
 
     def hash_into(self, hasher: Hasher, span: Span) -> None:
         """Feed the bytes of `span`, read back from the file, to `hasher`.
@@ -141,27 +155,20 @@ class PartialFile:
 
     def damaged(self) -> list[Span]:
         """Return the pieces whose bytes on disk are not those that were written."""
-        spans = []
         with storage_errors(self._paths.partial):
-            # Of two records of one span, the later tells what is there.
-            latest = {piece.span: piece for piece in self._pieces()[0]}
-            for piece in latest.values():
-                data = memoryview(bytearray(piece.span.size))
-                count = disk.read_at(self._fd, data, piece.span.start)
-                if zlib.crc32(data[:count]) != piece.crc32:
-                    spans.append(piece.span)
-        return spans
+            pieces = compact(chain(*self._pieces()))
+            return [piece.span for piece in pieces if not self._holds(piece)]
 
     def forget(self, spans: Iterable[Span]) -> None:
         """Take back what the journal says of `spans`: they will be fetched again."""
         lost = SpanSet(spans)
         with storage_errors(self._paths.journal), self._lock:
-            kept = [
-                piece
-                for piece in self._pieces()[0]
-                if sum(gap.size for gap in lost.gaps(piece.span)) == piece.span.size
-            ]
-            self._journal.begin(self._header, (), kept)
+            durable, written = (
+                [piece for piece in pieces if _is_apart(piece.span, lost)]
+                for pieces in self._pieces()
+            )
+            self._tails.clear()
+            self._begin_journal(durable, written)
 
     def publish(self) -> None:
         """Give the file its final name, durably. Its bytes must have been verified.
@@ -238,19 +245,41 @@ class PartialFile:
             text, hint = f"{path} was removed by somebody.", "Ask again to start it anew."
             raise StorageError(text, hint=hint, path=str(path))
 
-    def _recovered(self) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-        pieces, flushed = self._pieces()
+    def _recovered(self) -> tuple[list[Piece], list[Piece]]:
+        durable, written = self._pieces()
+        journal = read_journal(self._paths.journal)
+        doubtful = () if journal is None else journal.doubtful(self._header)
+        written += [piece for piece in compact(doubtful) if self._holds(piece)]
         end = os.fstat(self._fd).st_size
-        durable = tuple(piece for piece in pieces[:flushed] if piece.span.stop <= end)
-        written = tuple(piece for piece in pieces[flushed:] if piece.span.stop <= end)
-        return durable, written
+        return (
+            [piece for piece in durable if piece.span.stop <= end],
+            [piece for piece in written if piece.span.stop <= end],
+        )
 
-    def _pieces(self) -> tuple[tuple[Piece, ...], int]:
+    def _pieces(self) -> tuple[list[Piece], list[Piece]]:
+        """Return what the journal proves: durable pieces, and others that are written."""
         journal = read_journal(self._paths.journal)
         if journal is None:
-            return (), 0
+            return [], []
         trusted = journal.trusted(self._header)
-        return trusted, min(journal.flushed, len(trusted))
+        return compact(trusted[: journal.flushed]), compact(trusted[journal.flushed :])
+
+    def _begin_journal(self, durable: Sequence[Piece], written: Sequence[Piece]) -> None:
+        # Facts of another boot are restated in this one, and the log loses what it needs not.
+        self._journal.begin(self._header, durable, written)
+        self._long = max(LONG_JOURNAL, 2 * self._journal.pieces)
+
+    def _holds(self, piece: Piece) -> bool:
+        data = memoryview(bytearray(piece.span.size))
+        try:
+            count = disk.read_at(self._fd, data, piece.span.start)
+        except OSError:
+            return False  # a bad sector; writing it anew lets the drive replace it
+        return zlib.crc32(data[:count]) == piece.crc32 and count == piece.span.size
+
+
+def _is_apart(span: Span, spans: SpanSet) -> bool:
+    return sum(gap.size for gap in spans.gaps(span)) == span.size
 
 
 def header_now(file: RemoteFile) -> Header:
