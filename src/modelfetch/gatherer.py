@@ -47,11 +47,17 @@ class Gatherer:
 
         Raises:
             ModelFetchError: A file cannot be had; what came is kept.
+            InsufficientSpace: There is no room for it beside the other downloads.
         """
-        if self._plan.joined_path is None:
-            await self._fetch(progress)
-        else:
-            await self._fetch_and_join(progress)
+        room = snapshots.room_for(self._layout, self._plan)
+        try:
+            await self._shared.offload(room.take)
+            if self._plan.joined_path is None:
+                await self._fetch(progress)
+            else:
+                await self._fetch_and_join(progress)
+        finally:
+            room.release()
         model = await self._shared.offload(snapshots.link, self._layout, self._plan)
         with contextlib.suppress(StorageError):  # the model is there, whatever else is
             await self._shared.offload(snapshots.discard_partials, self._layout, self._plan)

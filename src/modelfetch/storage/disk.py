@@ -12,7 +12,16 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-__all__ = ["allocate", "allocated_bytes", "boot_id", "flush", "free_bytes", "read_at", "write_at"]
+__all__ = [
+    "allocate",
+    "allocated_bytes",
+    "boot_id",
+    "device",
+    "flush",
+    "free_bytes",
+    "read_at",
+    "write_at",
+]
 
 # Nothing of ours is ever a link: one in its place was planted, and may lead anywhere.
 NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
@@ -119,17 +128,29 @@ def flush(fd: int) -> None:
         os.fsync(fd)
 
 
-def free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int | None:
     """Return the bytes that this user may still write where `folder` is, or will be.
+
+    `None` where the file system does not tell, as some network ones do.
 
     Raises:
         OSError: No existing folder above it can be looked at.
     """
     import shutil
 
+    usage = shutil.disk_usage(_existing(folder))
+    return usage.free if usage.total > 0 else None
+
+
+def device(folder: Path) -> int:
+    """Return the number of the disk where `folder` is, or will be. Raises: as `free_bytes`."""
+    return _existing(folder).stat().st_dev
+
+
+def _existing(folder: Path) -> Path:
     while not folder.exists() and folder.parent != folder:
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
 
 
 def allocated_bytes(path: Path) -> int:

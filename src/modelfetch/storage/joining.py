@@ -52,9 +52,7 @@ class Joining:
         self._parts = [layout.blob(plan.repo, part.blob_name).final for part in parts]
         self._names = [layout.snapshot(plan.repo, plan.commit, part.path) for part in parts]
         first = layout.blob(plan.repo, parts[0].blob_name)
-        self._drafts = f"{first.final.name}.*.modelfetch-join.incomplete"
-        name = self._drafts.replace("*", secrets.token_hex(4))
-        self._draft = first.partial.with_name(name)
+        self._first, self._draft = first, first.draft(secrets.token_hex(4))
         self.lock = BlobLock(first.lock.with_name(f"{first.final.name}.join.lock"))
         self._pointer = layout.snapshot(plan.repo, plan.commit, plan.joined_path)
         self._hasher = hashlib.sha256()
@@ -68,7 +66,7 @@ class Joining:
             StorageError: The file system refused; `InsufficientSpace` when there is no room.
         """
         with storage_errors(self._draft):
-            for draft in self._draft.parent.glob(self._drafts):
+            for draft in self._first.drafts():
                 if self.lock.is_exclusive or is_quiet(draft, FORGOTTEN_SECONDS):
                     draft.unlink(missing_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | disk.BINARY | disk.NO_FOLLOW

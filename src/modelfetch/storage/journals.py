@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from collections.abc import Iterable
@@ -72,14 +73,19 @@ class JournalFile:
         self.is_sound = False
         self._encoder = Encoder()
         draft = self._path.with_name(f"{self._path.name}.tmp")
-        fd = os.open(draft, _NEW, 0o666)
         try:
-            disk.write_at(fd, [self._encoder.whole(header, durable, written)], 0)
-            if self._durable:
-                disk.flush(fd)
-        finally:
-            os.close(fd)
-        draft.replace(self._path)
+            fd = os.open(draft, _NEW, 0o666)
+            try:
+                disk.write_at(fd, [self._encoder.whole(header, durable, written)], 0)
+                if self._durable:
+                    disk.flush(fd)
+            finally:
+                os.close(fd)
+            draft.replace(self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
         if self._durable:
             fsync_folder(self._path.parent)
         self._fd = os.open(self._path, _APPEND)

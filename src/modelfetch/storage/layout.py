@@ -55,6 +55,14 @@ class BlobPaths:
         shared = [self] if self.partial.exists() else []
         return [*shared, *(self.private(token) for token in tokens)]
 
+    def draft(self, token: str) -> Path:
+        """Return where this part and others are joined; `*` gives the pattern of all."""
+        return self.partial.with_name(f"{self.final.name}.{token}.modelfetch-join.incomplete")
+
+    def drafts(self) -> list[Path]:
+        """Return the drafts of joined files there are on disk, this part being the first."""
+        return list(self.partial.parent.glob(self.draft("*").name))
+
     def unlink_partial(self) -> None:
         """Remove the partial and its journal; for whoever may."""
         self.partial.unlink(missing_ok=True)
