@@ -126,7 +126,7 @@ def _take_over(source: BlobPaths, target: BlobPaths, header: Header) -> bool:
         copy.close()
     try:
         source.partial.rename(target.partial)
-    except FileNotFoundError:
+    except (FileNotFoundError, PermissionError):  # another was faster; or it is another user's
         target.journal.unlink(missing_ok=True)
         return False
     source.journal.unlink(missing_ok=True)

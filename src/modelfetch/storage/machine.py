@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
 from pathlib import Path
 
 __all__ = ["is_gone", "is_network", "writer_id"]
@@ -45,7 +44,6 @@ def is_gone(writer: str | None) -> bool:
     return False
 
 
-@cache
 def is_network(device: int) -> bool:
     """Return whether other machines may use a disk too.
 
