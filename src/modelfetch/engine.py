@@ -195,6 +195,7 @@ class Engine:
         if not await self._offload(snapshots.missing, self._layout, plan):
             return await self._finished(plan)
         await self._offload(snapshots.prepare, self._layout, plan)
+        await self._planner.remember(plan)
         running = self._job_for(plan)
         if running is None:
             await self._offload(snapshots.check_space, self._layout, plan)

@@ -59,16 +59,22 @@ class HubCall:
         """Return the JSON that `url` answers."""
         return self._get(url)[0]
 
-    def pages(self, url: str) -> Iterator[Any]:
-        """Yield the entries of all pages from `url` on; each page stays on the endpoint."""
-        for _ in range(MAX_PAGES):
+    def pages(self, url: str, most: int | None = None) -> Iterator[Any]:
+        """Yield the entries of all pages from `url` on; each page stays on the endpoint.
+
+        Args:
+            url: The first page.
+            most: How many pages there may be; `None` for the bound of this module.
+        """
+        most = MAX_PAGES if most is None else most
+        for _ in range(most):
             entries, link = self._get(url)
             with self.understood():
                 yield from entries
                 if not link:
                     return
                 url = self._on_endpoint(link)
-        raise nonsense(self._host, f"more than {MAX_PAGES} pages")
+        raise nonsense(self._host, f"more than {most} pages")
 
     def understood(self) -> Understood:
         """Return a context in which surprises in an answer become a `HubUnavailable`."""
@@ -117,7 +123,7 @@ class Understood:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
         if kind is not None and issubclass(
-            kind, ValueError | KeyError | TypeError | AttributeError
+            kind, ValueError | KeyError | TypeError | AttributeError | RecursionError
         ):
             raise nonsense(self._host, "something that is not the Hub's answer") from None
 

@@ -17,7 +17,7 @@ from tests.web.conftest import Serving
 from tests.web.lmstudio import EXAMPLES, check_download, check_status
 
 from modelfetch import Engine, JobState
-from modelfetch.storage import disk, snapshots
+from modelfetch.storage import disk
 from modelfetch.testing import FakeHub, RateLimited, Status, WrongBytes
 
 ROOT = "/api/v1/models/download"
@@ -249,7 +249,7 @@ async def test_the_hub_s_no_to_our_token_is_not_a_no_to_the_caller_s(
 async def test_a_full_disk_is_507_and_no_path_gets_out(
     hub: FakeHub, url: str, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(snapshots, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 1000)
     hub.add(REPO, {FILE: coded(MiB)})
     status, answer = await post(http, url + ROOT, {"model": REPO})
     assert (status, answer["error"]["type"]) == (507, "insufficient_space")

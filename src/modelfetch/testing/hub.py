@@ -70,6 +70,9 @@ class FakeHub:
         rate: Bytes per second of each CDN connection, `None` for no bound; may change any time.
         url_lifetime: Seconds for which a signed URL is good.
         lists_sizes: Whether the info route gives sizes and hashes (some mirrors do not).
+        ignores_queries: Whether a search finds everything, as that of a mirror may.
+        renamed: Former names of repositories, or names in another case, and what they are called
+            now; who asks for them is redirected.
         announces_xet: Whether large files come with the fields that lead a client to Xet. That
             storage is not served: a client that follows them fails.
         elsewhere: Says at which URL another server has a file, given repository and path; large
@@ -91,6 +94,8 @@ class FakeHub:
         self.rate: float | None = None
         self.url_lifetime = 3600.0
         self.lists_sizes = True
+        self.ignores_queries = False
+        self.renamed: dict[str, str] = {}
         self.announces_xet = False
         self.elsewhere: Callable[[str, str], str] | None = None
         self.log: list[LoggedRequest] = []
