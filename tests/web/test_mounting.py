@@ -50,6 +50,32 @@ async def test_routes_of_aiohttp_leave_the_host_s_other_paths_alone(
             assert answer.status == 404
 
 
+async def test_a_reader_who_leaves_is_no_error_of_the_host_s(
+    hub: FakeHub, engine: Engine, http: aiohttp.ClientSession
+) -> None:
+    ends: list[BaseException | None] = []
+
+    @web.middleware
+    async def watching(request: web.Request, handler: Any) -> web.StreamResponse:
+        try:
+            response: web.StreamResponse = await handler(request)
+        except BaseException as error:
+            ends.append(error)
+            raise
+        ends.append(None)
+        return response
+
+    app = web.Application(middlewares=[watching])
+    app.add_routes(aiohttp_routes(engine, heartbeat_seconds=0.02))
+    async with on_aiohttp(app) as url:
+        answer = await http.get(f"{url}{ROOT}/events")
+        await answer.content.readline()
+        answer.close()
+        while not ends:
+            await asyncio.sleep(0.01)
+    assert ends == [None]
+
+
 async def test_a_sub_application_of_aiohttp(engine: Engine, http: aiohttp.ClientSession) -> None:
     sub, app = web.Application(), web.Application()
     sub.add_routes(aiohttp_routes(engine, fallback=True))
@@ -161,6 +187,30 @@ async def test_where_it_is_mounted(engine: Engine, root: str, path: str, below: 
 
     await asgi_app(engine)(scope, receive, send)
     assert sent[0]["status"] == (200 if below else 404)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a bug"), OSError("he has left")])
+async def test_a_stream_that_breaks_is_an_error_unless_the_reader_left(
+    engine: Engine, error: Exception
+) -> None:
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            raise error
+
+    scope = {
+        "type": "http", "method": "GET", "path": f"{ROOT}/events", "headers": [],
+        "query_string": b"",
+    }  # fmt: skip
+    serving = asgi_app(engine)(scope, receive, send)
+    if isinstance(error, OSError):
+        await serving
+    else:
+        with pytest.raises(RuntimeError, match="a bug"):
+            await serving
+    assert not engine._broadcast._readers
 
 
 def test_importing_is_cheap_and_each_adapter_needs_only_its_own() -> None:

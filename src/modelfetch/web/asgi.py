@@ -132,8 +132,11 @@ async def _send(response: Response, receive: Receive, send: Send) -> None:
     finally:
         for task in (leaving, sending):
             task.cancel()
-        await asyncio.gather(leaving, sending, return_exceptions=True)
+        _, error = await asyncio.gather(leaving, sending, return_exceptions=True)
         await response.events.aclose()
+    # That nobody is there any more is no error (servers say it with an OSError); all else is one.
+    if isinstance(error, Exception) and not isinstance(error, OSError):
+        raise error
 
 
 async def _send_events(start: Message, response: Response, send: Send) -> None:
