@@ -6,6 +6,7 @@ Its server passes downloads on to the LM Studio at LMSTUDIO_HOST and polls the j
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -24,7 +25,9 @@ from modelfetch.testing import FakeHub
 LLMFIT = shutil.which("llmfit", path=str(Path(sys.executable).parent))
 TOKEN = "sk-lm-test"
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="llmfit's wheel is for Linux")
+pytestmark = pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="llmfit is not built for it"
+)
 
 
 @pytest.fixture
