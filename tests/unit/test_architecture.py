@@ -21,18 +21,20 @@ LAYERS = [
     ["offers"],
     ["core"],
     ["config"],
-    ["offload", "storage", "transport", "memory"],
+    ["offload", "calls", "storage", "transport", "memory"],
     ["background", "chooser"],
     ["hubcall"],
     ["hub", "search"],
     ["shared"],
-    ["worker"],
+    ["gauge", "worker"],
     ["fetcher"],
     ["gatherer"],
+    ["transfers"],
     ["metadata"],
     ["repositories"],
     ["planner", "broadcast"],
     ["jobs"],
+    ["roster"],
     ["engine"],
     ["blocking"],
     ["web"],
@@ -102,8 +104,10 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload background shared worker fetcher gatherer metadata broadcast jobs engine"
-    expected += " blocking web cli"
+    expected = (
+        "offload calls background shared worker fetcher gatherer transfers metadata broadcast jobs"
+    )
+    expected += " engine blocking web cli"
     assert using == set(expected.split())
 
 

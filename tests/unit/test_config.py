@@ -79,6 +79,7 @@ def test_this_table_has_every_field() -> None:
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_environment_sets_every_field(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     text, meant, _ = FIELDS[name]
+    monkeypatch.delenv(f"MODELFETCH_{name.upper()}", raising=False)  # what all tests have
     default = getattr(Config(), name)
     monkeypatch.setenv(f"MODELFETCH_{name.upper()}", f" {text} ")
     assert getattr(Config(), name) == meant != default
