@@ -106,6 +106,8 @@ class Config:
             conversion of it.
         publishers: Whose conversions go first; `{owner}` is the owner of what is converted. Those
             of others follow by their downloads.
+        check_gguf: Whether a file whose first bytes show that nothing here can load it is refused
+            then (`UnusableModel`); without it any file is fetched.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
             Without it a power cut may cost the whole partial; wrong bytes are still never
             published.
@@ -138,6 +140,7 @@ class Config:
         default_factory=lambda: _from_env("ALLOW_CONVERSIONS", _boolean, False)
     )
     publishers: tuple[str, ...] = field(default_factory=_publishers)
+    check_gguf: bool = field(default_factory=lambda: _from_env("CHECK_GGUF", _boolean, True))
     durable: bool = True
     flush_seconds: float = 1.0
     flush_bytes: int = 128 << 20

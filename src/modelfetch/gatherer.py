@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from modelfetch.config import Config
+from modelfetch.core.inspection import subject_of
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import locate
+from modelfetch.inspector import Inspector
 from modelfetch.offload import held
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage import snapshots
@@ -98,4 +100,7 @@ class Gatherer:
             partial(locate, self._config, transport, plan.repo, plan.commit, file),
             self._config,
             progress,
+            Inspector(
+                self._shared, subject_of(plan, file), progress, check=self._config.check_gguf
+            ),
         )

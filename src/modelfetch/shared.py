@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from modelfetch.core.pace import TokenBucket
 from modelfetch.core.retry import RetryPolicy
+from modelfetch.core.tensors import Header
 from modelfetch.errors import RateLimited
 from modelfetch.hub import Source
 from modelfetch.offload import Offload
@@ -30,6 +31,7 @@ class FileProgress:
         connections: Requests under way.
         single_stream: Whether the server ignores ranges.
         verified: Whether the file has its final name.
+        header: Its head, when it is a GGUF file and that has come.
     """
 
     landed: int = 0
@@ -37,6 +39,7 @@ class FileProgress:
     connections: int = 0
     single_stream: bool = False
     verified: bool = False
+    header: Header | None = None
 
 
 class Bell:

@@ -69,6 +69,7 @@ def fetched(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             cache_dir=tmp_path_factory.mktemp("cache"),
             token=False,
             connections=CONNECTIONS,
+            check_gguf=True,
         )
         yield Fetched(model, hub, statuses)
 

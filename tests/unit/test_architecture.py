@@ -27,6 +27,7 @@ LAYERS = [
     ["hub", "search"],
     ["shared"],
     ["worker"],
+    ["inspector"],
     ["fetcher"],
     ["gatherer"],
     ["metadata"],
@@ -110,9 +111,10 @@ def test_the_public_names() -> None:
         AccessDenied AmbiguousQuantization Config Engine FileRole FileStatus Fit GatedModel
         HubUnavailable IncompleteModel InsufficientMemory InsufficientSpace IntegrityError
         InvalidConfiguration InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound
-        JobState JobStatus LocalFile LocalModel ModelFetchError ModelNotFound ModelVariants
-        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited ResolvedBy
-        RevisionNotFound Sidecar StorageError Variant VariantInfo __version__ fetch
+        JobState JobStatus LocalFile LocalModel ModelFetchError ModelMetadata ModelNotFound
+        ModelVariants NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited
+        ResolvedBy RevisionNotFound Sidecar StorageError UnusableModel Variant VariantInfo
+        __version__ fetch
     """
     assert sorted(modelfetch.__all__) == sorted(expected.split())
     for name in modelfetch.__all__:

@@ -131,6 +131,20 @@ class PartialFile:
                 hasher.update(window[:count])
                 offset += count
 
+    def read(self, span: Span) -> bytes:
+        """Return the bytes of `span`, which must have been written.
+
+        Raises:
+            StorageError: They are not there, or cannot be read.
+        """
+        data = memoryview(bytearray(span.size))
+        with storage_errors(self._paths.partial):
+            count = disk.read_at(self._fd, data, span.start)
+        if count < span.size:
+            path = str(self._paths.partial)
+            raise StorageError(f"{path} was cut short by somebody.", path=path)
+        return bytes(data)
+
     def damaged(self) -> list[Span]:
         """Return the pieces whose bytes on disk are not those that were written."""
         spans = []
