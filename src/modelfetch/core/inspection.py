@@ -15,7 +15,15 @@ from modelfetch.core.names import read_name
 from modelfetch.core.tensors import Header
 from modelfetch.types import FileRole, ModelMetadata, Plan, PlannedFile
 
-__all__ = ["FILE_TYPES", "Problem", "Subject", "metadata_of", "subject_of", "verdict"]
+__all__ = [
+    "FILE_TYPES",
+    "Problem",
+    "Subject",
+    "described_by",
+    "metadata_of",
+    "subject_of",
+    "verdict",
+]
 
 # By llama_ftype, without `LLAMA_FTYPE_` and `MOSTLY_`. The numbers left out belong to formats that
 # nothing loads any more.
@@ -104,6 +112,13 @@ def _wrong_shard(path: str, header: Header) -> Problem | None:
         return None
     told = f"{path} says of itself that it is shard {number + 1} of {count}."
     return Problem("wrong_shard", told)
+
+
+def described_by(plan: Plan) -> list[str]:
+    """Return the paths of the files whose heads describe the model, in order."""
+    roles = (FileRole.MODEL, FileRole.BYTE_PART)
+    models = [file for file in plan.files if file.role in roles and subject_of(plan, file)]
+    return [file.path for file in models]
 
 
 def metadata_of(headers: Iterable[Header | None]) -> ModelMetadata | None:

@@ -9,10 +9,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from modelfetch.core.inspection import metadata_of
 from modelfetch.core.paths import is_safe_path
 from modelfetch.errors import InsufficientSpace
 from modelfetch.storage.disk import allocated_bytes, free_bytes
 from modelfetch.storage.faults import storage_errors
+from modelfetch.storage.heads import read_header
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.records import read_text, write_text
@@ -182,7 +184,9 @@ def local_model(layout: Layout, plan: Plan) -> LocalModel:
         joined = _described(folder, layout.snapshot(plan.repo, plan.commit, plan.joined_path))
         path = folder.joinpath(joined.path)
         files.insert(0, LocalFile(path, joined.size_bytes, joined.sha256, FileRole.MODEL))
-    return LocalModel(plan.repo, plan.commit, plan.quantization, tuple(files))
+    heads = (read_header(file.path) for file in files if file.role is FileRole.MODEL)
+    metadata = metadata_of(heads)
+    return LocalModel(plan.repo, plan.commit, plan.quantization, tuple(files), metadata)
 
 
 def cached_repos(layout: Layout) -> list[str]:
