@@ -129,6 +129,7 @@ class FileFetcher:
         return error
 
     async def _transfer(self, partial: PartialFile, transfer: Transfer) -> str:
+        await self._inspector.begin(transfer)
         try:
             async with asyncio.TaskGroup() as group:
                 flushing = group.create_task(self._flush(partial))

@@ -267,6 +267,7 @@ class Job:
                 downloaded_bytes=self._files[file.path].landed,
                 single_stream=self._files[file.path].single_stream,
                 verified=self._files[file.path].verified,
+                reused_bytes=self._files[file.path].reused,
             )
             for file in self.plan.files
         )

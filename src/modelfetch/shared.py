@@ -28,6 +28,7 @@ class FileProgress:
     Attributes:
         landed: Bytes on disk; never goes back, even when some prove wrong.
         received: Bytes that came over the network in this run, those fetched twice included.
+        reused: Bytes that were copied from an earlier version of the file.
         connections: Requests under way.
         single_stream: Whether the server ignores ranges.
         verified: Whether the file has its final name.
@@ -36,6 +37,7 @@ class FileProgress:
 
     landed: int = 0
     received: int = 0
+    reused: int = 0
     connections: int = 0
     single_stream: bool = False
     verified: bool = False

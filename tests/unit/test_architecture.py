@@ -27,6 +27,7 @@ LAYERS = [
     ["hub", "search"],
     ["shared"],
     ["worker"],
+    ["reuse"],
     ["inspector"],
     ["fetcher"],
     ["gatherer"],

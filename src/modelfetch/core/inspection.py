@@ -148,7 +148,7 @@ def _parameters(first: Header, shards: list[Header | None]) -> int | None:
     known = [header for header in shards if header is not None]
     if len(known) < len(shards):
         return None
-    return sum(tensor.elements for header in known for tensor in header.tensors)
+    return sum(header.elements for header in known)
 
 
 def _text(header: Header, key: str) -> str | None:

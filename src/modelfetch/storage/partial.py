@@ -92,6 +92,20 @@ class PartialFile:
                 self._append(self._encoder.piece(Piece(Span(offset, offset + size), crc32)))
                 self.unflushed_bytes += size
 
+    def copy_from(self, source: Path, start: int, span: Span) -> None:
+        """Put the bytes of another file from `start` on at `span`.
+
+        They get no record: nobody vouches for them before the whole is verified.
+
+        Raises:
+            StorageError: The file system refused, or the other file is shorter.
+        """
+        with storage_errors(self._paths.partial):
+            with source.open("rb") as stream:
+                disk.copy_range(stream.fileno(), start, self._fd, span.start, span.size)
+            with self._lock:
+                self.unflushed_bytes += span.size
+
     def flush(self) -> None:
         """Make durable what has been written, and journal that it is.
 
