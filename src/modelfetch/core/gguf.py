@@ -30,7 +30,7 @@ __all__ = ["Flaw", "HeaderReader"]
 
 MAGIC = b"GGUF"
 MAX_HEADER = 64 << 20
-MAX_VALUES = 1 << 16
+MAX_VALUES = 1 << 14
 MAX_TENSORS = 1 << 16
 MAX_STRINGS = 1 << 21  # the largest vocabularies have 262,144 words and twice as many merges
 MAX_DIMENSIONS = 8
