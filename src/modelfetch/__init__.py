@@ -18,7 +18,15 @@ from modelfetch._version import __version__
 from modelfetch.errors import *  # noqa: F403
 from modelfetch.offers import Fit, ModelVariants, Sidecar, VariantInfo
 from modelfetch.status import FileStatus, JobState, JobStatus
-from modelfetch.types import FileRole, LocalFile, LocalModel, Plan, PlannedFile, ResolvedBy
+from modelfetch.types import (
+    FileRole,
+    LocalFile,
+    LocalModel,
+    ModelMetadata,
+    Plan,
+    PlannedFile,
+    ResolvedBy,
+)
 
 if TYPE_CHECKING:
     from modelfetch.blocking import fetch as fetch
@@ -42,6 +50,7 @@ __all__ = [
     "Fit",
     "LocalModel",
     "LocalFile",
+    "ModelMetadata",
     "JobState",
     "JobStatus",
     "FileStatus",

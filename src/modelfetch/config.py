@@ -139,6 +139,8 @@ class Config:
             conversion of it.
         publishers: Whose conversions go first; `{owner}` is the owner of what is converted. Those
             of others follow by their downloads.
+        check_gguf: Whether a file whose first bytes show that nothing here can load it is refused
+            then (`UnusableModel`); without it any file is fetched.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
             Without it a power cut may cost the whole partial; wrong bytes are still never
             published.
@@ -195,6 +197,7 @@ class Config:
     publishers: tuple[str, ...] = field(
         default_factory=_setting("publishers", _names, lambda: PUBLISHERS)
     )
+    check_gguf: bool = field(default_factory=_setting("check_gguf", _boolean, lambda: True))
     durable: bool = field(default_factory=_setting("durable", _boolean, lambda: True))
     flush_seconds: float = field(default_factory=_setting("flush_seconds", float, lambda: 1.0))
     flush_bytes: int = field(default_factory=_setting("flush_bytes", parse_size, lambda: 128 << 20))
@@ -218,7 +221,7 @@ class Config:
         for name, bounds in _BOUNDS.items():
             bounds.check(name, getattr(self, name))
         _check_retry(self.retry)
-        for name in ("offline", "include_mmproj", "allow_conversions", "durable"):
+        for name in ("offline", "include_mmproj", "allow_conversions", "check_gguf", "durable"):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidConfiguration(f"{name} must be True or False.")
         if isinstance(self.token, str) and not _is_token(self.token):

@@ -17,6 +17,7 @@
     |   `-- Offline                        huggingface_hub: OfflineModeIsEnabled
     |-- NetworkError (ConnectionError)     the transfer could not go on
     |-- IntegrityError                     the bytes are not what the Hub published
+    |-- UnusableModel                      what the Hub published is of no use
     |-- StorageError (OSError)             the disk said no
     |   `-- InsufficientSpace              carries bytes needed and bytes free
     |-- JobNotFound (LookupError)
@@ -39,8 +40,8 @@ __all__ = [
     "ModelFetchError", "InvalidReference", "InvalidConfiguration", "ModelNotFound",
     "RevisionNotFound", "QuantizationNotFound", "AmbiguousQuantization", "IncompleteModel",
     "InsufficientMemory", "AccessDenied", "GatedModel", "InvalidToken", "HubUnavailable",
-    "RateLimited", "Offline", "NetworkError", "IntegrityError", "StorageError", "InsufficientSpace",
-    "JobNotFound", "InvalidState", "JobCancelled", "Variant"]  # fmt: skip
+    "RateLimited", "Offline", "NetworkError", "IntegrityError", "UnusableModel", "StorageError",
+    "InsufficientSpace", "JobNotFound", "InvalidState", "JobCancelled", "Variant"]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class ModelFetchError(Exception):
     """
 
     kind: ClassVar[str] = "internal_error"
-    code: ClassVar[str | None] = None
+    code: str | None = None
     param: ClassVar[str | None] = None
 
     def __init__(
@@ -187,12 +188,7 @@ class IncompleteModel(ModelFetchError):
 
 
 class InsufficientMemory(ModelFetchError):
-    """No build of the model fits into the memory.
-
-    Attributes:
-        needed_bytes: What the smallest build needs.
-        available_bytes: What there is.
-    """
+    """No build fits: the smallest needs `needed_bytes`, and there are `available_bytes`."""
 
     kind = "insufficient_memory"
     param = "quantization"
@@ -259,6 +255,15 @@ class IntegrityError(ModelFetchError):
     actual: str | None = None
 
 
+class UnusableModel(ModelFetchError):
+    """No llama.cpp here could load what the Hub published; found before most of it was fetched.
+
+    `code` says why: `not_gguf`, `truncated`, `byte_order` or `wrong_shard`.
+    """
+
+    kind = "unusable_model"
+
+
 class StorageError(ModelFetchError, OSError):
     """The file system refused; `path` says where."""
 
@@ -266,12 +271,7 @@ class StorageError(ModelFetchError, OSError):
 
 
 class InsufficientSpace(StorageError):
-    """The disk has no room.
-
-    Attributes:
-        needed_bytes: Bytes that the download still needs.
-        free_bytes: Bytes that the file system has for this user.
-    """
+    """The disk has `free_bytes` for this user, and `needed_bytes` are still needed."""
 
     kind = "insufficient_space"
     needed_bytes: int | None = None

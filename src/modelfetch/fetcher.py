@@ -8,7 +8,7 @@ what came over the network: a write that went wrong is found too.
 
 A wrong hash is repaired: pieces that the disk did not keep are fetched again; if the disk kept all,
 or that was not all, the server sent wrong bytes, and everything is fetched again, once. After that
-it is an error, and the partial is put aside.
+it is an error, and the partial is put aside. What the inspector doubts is fetched again before.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from collections.abc import Awaitable, Callable
 
 from modelfetch.config import Config
 from modelfetch.core.transfer import Transfer
-from modelfetch.errors import IntegrityError
+from modelfetch.errors import IntegrityError, UnusableModel
 from modelfetch.hub import Source
+from modelfetch.inspector import Doubt, Inspector
 from modelfetch.offload import held
 from modelfetch.shared import Bell, FileProgress, Shared, Signer
 from modelfetch.storage.faults import storage_errors
@@ -49,6 +50,7 @@ class FileFetcher:
         locate: Asks the Hub where the bytes are.
         config: How many connections, and how durable.
         progress: What the job sees.
+        inspector: Looks at its first bytes.
     """
 
     def __init__(
@@ -59,11 +61,14 @@ class FileFetcher:
         locate: Callable[[], Awaitable[Source]],
         config: Config,
         progress: FileProgress,
+        inspector: Inspector,
     ) -> None:
         self._shared, self._file, self._paths = shared, file, paths
         self._signer = Signer(locate)
         self._config, self._progress = config, progress
+        self._inspector = inspector
         self._bell = Bell()
+        self._was_mended = self._was_fetched_again = False
 
     async def run(self) -> None:
         """Return once the file is verified and in the cache, whoever put it there.
@@ -76,32 +81,45 @@ class FileFetcher:
         lock = BlobLock(self._paths.lock)
         async with held(self._shared.offload, lock):
             if not await self._shared.offload(self._is_published):
-                partial = PartialFile(
-                    self._paths, self._file, durable=self._config.durable, alone=lock.is_exclusive
-                )
-                try:
-                    await self._shared.offload(partial.open)
-                    await self._fill(partial)
-                finally:
-                    await self._shared.offload(partial.close)
+                await self._fetch(lock.is_exclusive)
         self._progress.landed = self._file.size_bytes
         self._progress.verified = True
+
+    async def _fetch(self, is_alone: bool) -> None:
+        durable = self._config.durable
+        partial = PartialFile(self._paths, self._file, durable=durable, alone=is_alone)
+        try:
+            await self._shared.offload(partial.open)
+            await self._fill(partial)
+        except UnusableModel:
+            # Nobody will go on with it, and it may hold the space of the whole.
+            await self._shared.offload(partial.discard)
+            raise
+        finally:
+            await self._shared.offload(partial.close)
 
     async def _fill(self, partial: PartialFile) -> None:
         transfer = Transfer(self._file.size_bytes, partial.done, self._config.connections)
         self._progress.landed = max(self._progress.landed, transfer.done.size)
-        digest = await self._transfer(partial, transfer)
-        if digest != self._file.blob_name:
-            damaged = await self._shared.offload(partial.damaged)
-            for wrong in filter(None, (damaged, [Span(0, self._file.size_bytes)])):
-                await self._shared.offload(partial.forget, wrong)
-                transfer.lose(wrong)
-                digest = await self._transfer(partial, transfer)
-                if digest == self._file.blob_name:
-                    break
-            else:
+        while (digest := await self._transfer(partial, transfer)) != self._file.blob_name:
+            wrong = self._inspector.suspects() or await self._wrong(partial)
+            if not wrong:
                 raise await self._rejected(partial, digest)
+            await self._shared.offload(partial.forget, wrong)
+            transfer.lose(wrong)
         await self._shared.offload(partial.publish)
+
+    async def _wrong(self, partial: PartialFile) -> list[Span]:
+        """Return what to fetch again: what the disk lost, then all of it, then nothing."""
+        if not self._was_mended:
+            self._was_mended = True
+            damaged = await self._shared.offload(partial.damaged)
+            if damaged:
+                return list(damaged)
+        if self._was_fetched_again:
+            return []
+        self._was_fetched_again = True
+        return [Span(0, self._file.size_bytes)]
 
     async def _rejected(self, partial: PartialFile, digest: str) -> IntegrityError:
         kept = await self._shared.offload(partial.reject)
@@ -117,9 +135,11 @@ class FileFetcher:
         return error
 
     async def _transfer(self, partial: PartialFile, transfer: Transfer) -> str:
+        await self._inspector.begin(transfer)
         try:
             async with asyncio.TaskGroup() as group:
                 flushing = group.create_task(self._flush(partial))
+                group.create_task(self._inspector.run(partial, transfer, self._bell))
                 for _ in range(self._workers_for(transfer)):
                     worker = Worker(
                         self._shared, transfer, partial, self._signer, self._progress, self._bell
@@ -128,7 +148,10 @@ class FileFetcher:
                 digest = await self._hash(partial, transfer)
                 flushing.cancel()
         except BaseExceptionGroup as failures:
-            raise _first(failures) from None
+            error = _first(failures)
+            if isinstance(error, Doubt):
+                return ""
+            raise error from None
         return digest
 
     def _workers_for(self, transfer: Transfer) -> int:

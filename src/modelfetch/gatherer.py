@@ -8,12 +8,16 @@ from collections.abc import Mapping
 from functools import partial
 
 from modelfetch.config import Config
+from modelfetch.core.inspection import subject_of
 from modelfetch.errors import StorageError
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import locate
+from modelfetch.inspector import Inspector
 from modelfetch.offload import held
+from modelfetch.reuse import Reuse
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage import snapshots
+from modelfetch.storage.heads import earlier_version
 from modelfetch.storage.joining import Joining
 from modelfetch.storage.layout import Layout
 from modelfetch.types import LocalModel, Plan, PlannedFile
@@ -119,4 +123,12 @@ class Gatherer:
             partial(locate, self._config, transport, plan.repo, plan.commit, file),
             self._config,
             progress,
+            self._inspector(file, progress),
         )
+
+    def _inspector(self, file: PlannedFile, progress: FileProgress) -> Inspector:
+        plan = self._plan
+        find = partial(earlier_version, self._layout, plan.repo, plan.commit, file)
+        reuse = Reuse(self._shared, find, progress)
+        check = self._config.check_gguf
+        return Inspector(self._shared, subject_of(plan, file), progress, reuse, check=check)

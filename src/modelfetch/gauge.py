@@ -50,6 +50,7 @@ class Gauge:
                 downloaded_bytes=self.files[file.path].landed,
                 single_stream=self.files[file.path].single_stream,
                 verified=self.files[file.path].verified,
+                reused_bytes=self.files[file.path].reused,
             )
             for file in self._plan.files
         )

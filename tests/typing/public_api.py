@@ -31,6 +31,7 @@ async def embedding() -> None:
             assert_type(status, modelfetch.JobStatus)
             assert_type(status.state, modelfetch.JobState)
         assert_type(await job.result(), modelfetch.LocalModel)
+        assert_type(job.metadata, modelfetch.ModelMetadata | None)
         await job.pause()
         await job.resume()
         await job.cancel(delete=True)

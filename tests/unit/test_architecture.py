@@ -27,6 +27,8 @@ LAYERS = [
     ["hub", "search"],
     ["shared"],
     ["gauge", "worker"],
+    ["reuse"],
+    ["inspector"],
     ["fetcher"],
     ["gatherer"],
     ["transfers"],
@@ -116,9 +118,10 @@ def test_the_public_names() -> None:
         AccessDenied AmbiguousQuantization Config Engine FileRole FileStatus Fit GatedModel
         HubUnavailable IncompleteModel InsufficientMemory InsufficientSpace IntegrityError
         InvalidConfiguration InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound
-        JobState JobStatus LocalFile LocalModel ModelFetchError ModelNotFound ModelVariants
-        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited ResolvedBy
-        RevisionNotFound Sidecar StorageError Variant VariantInfo __version__ fetch
+        JobState JobStatus LocalFile LocalModel ModelFetchError ModelMetadata ModelNotFound
+        ModelVariants NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited
+        ResolvedBy RevisionNotFound Sidecar StorageError UnusableModel Variant VariantInfo
+        __version__ fetch
     """
     assert sorted(modelfetch.__all__) == sorted(expected.split())
     for name in modelfetch.__all__:

@@ -31,6 +31,7 @@ FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     "catalog": ("/etc/models", Path("/etc/models"), ["~nosuchuser/x"]),
     "lmstudio_home": ("/opt/lms", Path("/opt/lms"), ["~nosuchuser/x"]),
     "allow_conversions": ("1", True, ["perhaps"]),
+    "check_gguf": ("0", False, ["perhaps"]),
     "publishers": ("{owner}, me", ("{owner}", "me"), []),
     "user_agent": ("server/1.0", "server/1.0", ["a\x01b", "naïve"]),
     "finished_jobs": ("7", 7, ["-1", "x"]),

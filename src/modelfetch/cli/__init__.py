@@ -34,6 +34,7 @@ from modelfetch.errors import (
     QuantizationNotFound,
     RevisionNotFound,
     StorageError,
+    UnusableModel,
 )
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
@@ -62,7 +63,7 @@ _CODES: tuple[tuple[tuple[type[ModelFetchError], ...], int], ...] = (
     ((AccessDenied,), 4),
     ((HubUnavailable, NetworkError), 5),
     ((StorageError,), 6),
-    ((IntegrityError,), 7),
+    ((IntegrityError, UnusableModel), 7),
 )
 
 

@@ -14,7 +14,7 @@ llama.cpp would say the same. What is merely larger, newer or odder than we know
 are ready to read, makes it `OPAQUE`: it may be a good file, and no verdict is given. (llama.cpp's
 own limits, in ggml/src/gguf.cpp, are looser than ours.)
 
-It takes 0.03 s for the 6.5 MB of a vocabulary of 262,144 words, 1 s for the worst that it reads.
+It takes 0.03 s for the 6.5 MB of a vocabulary of 262,144 words, 0.8 s for the worst that it reads.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ __all__ = ["Flaw", "HeaderReader"]
 
 MAGIC = b"GGUF"
 MAX_HEADER = 64 << 20
-MAX_VALUES = 1 << 16
-MAX_TENSORS = 1 << 17
+MAX_VALUES = 1 << 14
+MAX_TENSORS = 1 << 16
 MAX_STRINGS = 1 << 21  # the largest vocabularies have 262,144 words and twice as many merges
 MAX_DIMENSIONS = 8
 MAX_KEY = (1 << 16) - 1  # the format's own bound

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import NamedTuple
 
@@ -61,6 +61,8 @@ class Header:
         tensors: Its tensors, in the order of the table.
         alignment: What offsets of tensors are multiples of.
         data_start: Offset in the file from which those of tensors count.
+        elements: Number of elements of all tensors.
+        least_size: Bytes that a file with this table must have; `None` when a size is unknown.
     """
 
     version: int
@@ -69,10 +71,15 @@ class Header:
     tensors: tuple[Tensor, ...]
     alignment: int
     data_start: int
+    elements: int = field(init=False)
+    least_size: int | None = field(init=False)
 
-    @property
-    def least_size(self) -> int | None:
-        """Bytes that a file with this table must have; `None` when a size is unknown."""
+    def __post_init__(self) -> None:
+        # Here, where a thread reads the head, and not where the host's loop asks.
+        object.__setattr__(self, "elements", sum(tensor.elements for tensor in self.tensors))
+        object.__setattr__(self, "least_size", self._least_size())
+
+    def _least_size(self) -> int | None:
         stop = self.data_start
         for tensor in self.tensors:
             size = tensor.size_bytes

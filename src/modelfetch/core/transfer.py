@@ -100,6 +100,7 @@ class Transfer:
         self._settled = done.copy()
         self._leases: set[Lease] = set()
         self._stream: Lease | None = None
+        self._within: tuple[Span, ...] = (Span(0, size_bytes),)
 
     @property
     def is_complete(self) -> bool:
@@ -125,7 +126,8 @@ class Transfer:
         """
         if self._stream is not None:
             return None
-        gap = next(self._claimed.gaps(Span(0, self.size_bytes)), None)
+        gaps = (gap for span in self._within for gap in self._claimed.gaps(span))
+        gap = next(gaps, None)
         if gap is None:
             return self._split(now, speed)
         stop = min(gap.stop, gap.start + self._length(gap, speed))
@@ -175,6 +177,18 @@ class Transfer:
         lease.position, lease.stop = 0, self.size_bytes
         self._claimed.add(Span(0, self.size_bytes))
         return True
+
+    def confine(self, *spans: Span) -> None:
+        """Lease from now on only what lies in `spans`; everything again when there are none."""
+        self._within = spans or (Span(0, self.size_bytes),)
+
+    def promise(self, span: Span) -> None:
+        """Lease no byte of `span`: they come from elsewhere, through `reserve` and `filled`."""
+        self._claimed.add(span)
+
+    def filled(self, span: Span) -> int:
+        """Record that promised bytes are on disk; return how many of them are new."""
+        return self.done.add(span)
 
     def lose(self, spans: Iterable[Span]) -> None:
         """Forget bytes that proved wrong; they will be leased again. No lease may be active."""

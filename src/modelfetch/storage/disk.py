@@ -16,6 +16,7 @@ __all__ = [
     "allocate",
     "allocated_bytes",
     "boot_id",
+    "copy_range",
     "device",
     "flush",
     "free_bytes",
@@ -30,6 +31,7 @@ _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE in linux/falloc.h
 _MAX_PARTS = 512  # half of Linux's IOV_MAX; arrivals of 64 KiB fill a piece with 16
 _NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})
 _FULL_FSYNC = 51 if sys.platform == "darwin" else None  # F_FULLFSYNC in sys/fcntl.h
+_COPY_SIZE = 1 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _seek_lock = threading.Lock()
 
@@ -105,6 +107,34 @@ def allocate(fd: int, size_bytes: int) -> None:
             return
         if code != errno.EINTR:
             raise OSError(code, os.strerror(code))
+
+
+def copy_range(source: int, start: int, target: int, offset: int, size_bytes: int) -> None:
+    """Copy bytes of one open file into another, inside the kernel where that is possible.
+
+    File systems that can share blocks between files do so then (FICLONERANGE, by way of
+    copy_file_range(2)).
+
+    Raises:
+        OSError: The file system refused; `EIO` when the source ends before.
+    """
+    in_kernel = getattr(os, "copy_file_range", None)
+    while size_bytes > 0:
+        count = 0
+        if in_kernel is not None:
+            try:
+                count = in_kernel(source, target, size_bytes, start, offset)
+            except OSError as error:
+                if error.errno not in _NOT_HERE | {errno.EXDEV, errno.EPERM}:
+                    raise
+        if count == 0:
+            in_kernel = None
+            buffer = memoryview(bytearray(min(size_bytes, _COPY_SIZE)))
+            count = read_at(source, buffer, start)
+            if count == 0:
+                raise OSError(errno.EIO, "a file was cut short by somebody")
+            write_at(target, [buffer[:count]], offset)
+        start, offset, size_bytes = start + count, offset + count, size_bytes - count
 
 
 def flush(fd: int) -> None:

@@ -9,7 +9,7 @@ from modelfetch.core.pieces import SpanSet
 from modelfetch.offers import ModelVariants, Sidecar, VariantInfo
 from modelfetch.storage.journals import read_journal
 from modelfetch.storage.layout import BlobPaths, Layout
-from modelfetch.storage.partial import header_now
+from modelfetch.storage.recovery import header_now
 from modelfetch.storage.snapshots import is_present
 from modelfetch.types import RemoteFile, Snapshot
 

@@ -25,15 +25,16 @@ from pathlib import Path
 from modelfetch.core.journal import Header, Piece, compact
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.errors import StorageError
-from modelfetch.storage import claims, disk, machine
+from modelfetch.storage import claims, disk
 from modelfetch.storage.faults import storage_errors
-from modelfetch.storage.journals import JournalFile, read_journal
+from modelfetch.storage.journals import JournalFile
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.records import fsync_folder
+from modelfetch.storage.recovery import header_now, holds, proved, recovered
 from modelfetch.storage.verify import Hasher, is_content
 from modelfetch.types import RemoteFile, Span
 
-__all__ = ["PartialFile", "header_now"]
+__all__ = ["PartialFile"]
 
 # Records after which a journal is written anew without those it does not need. A slow connection
 # makes one every quarter of a second, so that two days of eight of them would make 100 MB.
@@ -81,7 +82,7 @@ class PartialFile:
             self._paths, self._fd = claims.claim(self._paths, self._header, alone=self._alone)
             self._journal = JournalFile(self._paths.journal, durable=self._durable)
             disk.allocate(self._fd, self._file.size_bytes)
-            durable, written = self._recovered()
+            durable, written = recovered(self._paths.journal, self._fd, self._header)
             self._begin_journal(durable, written)
         self.done = SpanSet(piece.span for piece in (*durable, *written))
         self.unflushed_bytes = sum(piece.span.size for piece in written)
@@ -108,6 +109,20 @@ class PartialFile:
                 if piece.span.stop % PIECE_SIZE:
                     self._tails[piece.span.stop] = piece
 
+    def copy_from(self, source: Path, start: int, span: Span) -> None:
+        """Put the bytes of another file from `start` on at `span`.
+
+        They get no record: nobody vouches for them before the whole is verified.
+
+        Raises:
+            StorageError: The file system refused, or the other file is shorter.
+        """
+        with storage_errors(self._paths.partial):
+            with source.open("rb") as stream:
+                disk.copy_range(stream.fileno(), start, self._fd, span.start, span.size)
+            with self._lock:
+                self.unflushed_bytes += span.size
+
     def flush(self) -> None:
         """Make durable what has been written, and journal that it is.
 
@@ -132,7 +147,7 @@ class PartialFile:
             with self._lock:
                 self.unflushed_bytes -= flushing
                 if self._journal.pieces > self._long:
-                    self._begin_journal(*self._pieces())
+                    self._begin_journal(*proved(self._paths.journal, self._header))
 
     def hash_into(self, hasher: Hasher, span: Span) -> None:
         """Feed the bytes of `span`, read back from the file, to `hasher`.
@@ -153,11 +168,25 @@ class PartialFile:
                 hasher.update(window[:count])
                 offset += count
 
+    def read(self, span: Span) -> bytes:
+        """Return the bytes of `span`, which must have been written.
+
+        Raises:
+            StorageError: They are not there, or cannot be read.
+        """
+        data = memoryview(bytearray(span.size))
+        with storage_errors(self._paths.partial):
+            count = disk.read_at(self._fd, data, span.start)
+        if count < span.size:
+            path = str(self._paths.partial)
+            raise StorageError(f"{path} was cut short by somebody.", path=path)
+        return bytes(data)
+
     def damaged(self) -> list[Span]:
         """Return the pieces whose bytes on disk are not those that were written."""
         with storage_errors(self._paths.partial):
-            pieces = compact(chain(*self._pieces()))
-            return [piece.span for piece in pieces if not self._holds(piece)]
+            pieces = compact(chain(*proved(self._paths.journal, self._header)))
+            return [piece.span for piece in pieces if not holds(self._fd, piece)]
 
     def forget(self, spans: Iterable[Span]) -> None:
         """Take back what the journal says of `spans`: they will be fetched again."""
@@ -165,7 +194,7 @@ class PartialFile:
         with storage_errors(self._paths.journal), self._lock:
             durable, written = (
                 [piece for piece in pieces if _is_apart(piece.span, lost)]
-                for pieces in self._pieces()
+                for pieces in proved(self._paths.journal, self._header)
             )
             self._tails.clear()
             self._begin_journal(durable, written)
@@ -208,6 +237,16 @@ class PartialFile:
             self._paths.unlink_partial()
         return self._paths.rejected
 
+    def discard(self) -> None:
+        """Remove the partial: nobody will go on with it.
+
+        Raises:
+            StorageError: The file system refused.
+        """
+        with storage_errors(self._paths.partial):
+            self._close_both()
+            self._paths.unlink_partial()
+
     def close(self) -> None:
         """Flush and close the files; what they hold stays for the next time. Harmless when closed.
 
@@ -245,43 +284,11 @@ class PartialFile:
             text, hint = f"{path} was removed by somebody.", "Ask again to start it anew."
             raise StorageError(text, hint=hint, path=str(path))
 
-    def _recovered(self) -> tuple[list[Piece], list[Piece]]:
-        durable, written = self._pieces()
-        journal = read_journal(self._paths.journal)
-        doubtful = () if journal is None else journal.doubtful(self._header)
-        written += [piece for piece in compact(doubtful) if self._holds(piece)]
-        end = os.fstat(self._fd).st_size
-        return (
-            [piece for piece in durable if piece.span.stop <= end],
-            [piece for piece in written if piece.span.stop <= end],
-        )
-
-    def _pieces(self) -> tuple[list[Piece], list[Piece]]:
-        """Return what the journal proves: durable pieces, and others that are written."""
-        journal = read_journal(self._paths.journal)
-        if journal is None:
-            return [], []
-        trusted = journal.trusted(self._header)
-        return compact(trusted[: journal.flushed]), compact(trusted[journal.flushed :])
-
     def _begin_journal(self, durable: Sequence[Piece], written: Sequence[Piece]) -> None:
         # Facts of another boot are restated in this one, and the log loses what it needs not.
         self._journal.begin(self._header, durable, written)
         self._long = max(LONG_JOURNAL, 2 * self._journal.pieces)
 
-    def _holds(self, piece: Piece) -> bool:
-        data = memoryview(bytearray(piece.span.size))
-        try:
-            count = disk.read_at(self._fd, data, piece.span.start)
-        except OSError:
-            return False  # a bad sector; writing it anew lets the drive replace it
-        return zlib.crc32(data[:count]) == piece.crc32 and count == piece.span.size
-
 
 def _is_apart(span: Span, spans: SpanSet) -> bool:
     return sum(gap.size for gap in spans.gaps(span)) == span.size
-
-
-def header_now(file: RemoteFile) -> Header:
-    """Return what a journal of `file` that is begun now says of itself."""
-    return Header(file.blob_name, file.size_bytes, disk.boot_id(), machine.writer_id())

@@ -10,14 +10,16 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from modelfetch.core.inspection import metadata_of
 from modelfetch.core.paths import is_safe_path
 from modelfetch.storage.claims import sweep
 from modelfetch.storage.disk import allocated_bytes
 from modelfetch.storage.faults import storage_errors
+from modelfetch.storage.heads import read_header
 from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
-from modelfetch.storage.partial import header_now
 from modelfetch.storage.records import read_text, write_text
+from modelfetch.storage.recovery import header_now
 from modelfetch.storage.space import Reservation, check_room
 from modelfetch.types import (
     FileRole,
@@ -193,7 +195,9 @@ def local_model(layout: Layout, plan: Plan) -> LocalModel:
         joined = _described(folder, layout.snapshot(plan.repo, plan.commit, plan.joined_path))
         path = folder.joinpath(joined.path)
         files.insert(0, LocalFile(path, joined.size_bytes, joined.sha256, FileRole.MODEL))
-    return LocalModel(plan.repo, plan.commit, plan.quantization, tuple(files))
+    heads = (read_header(file.path) for file in files if file.role is FileRole.MODEL)
+    metadata = metadata_of(heads)
+    return LocalModel(plan.repo, plan.commit, plan.quantization, tuple(files), metadata)
 
 
 def cached_repos(layout: Layout) -> list[str]:

@@ -117,3 +117,35 @@ def test_what_is_written_or_being_written_is_not_written_again() -> None:
     assert transfer.reserve(Span(0, 40)) == []
     transfer.lose([Span(5, 8)])
     assert transfer.reserve(Span(0, 10)) == [Span(5, 8)]
+
+
+def test_while_confined_only_those_spans_are_leased() -> None:
+    transfer = Transfer(64 * MiB, SpanSet([Span(0, 10)]), 2)
+    transfer.confine(Span(0, 100), Span(50 * MiB, 50 * MiB + 7))
+    leases = [transfer.lease(0.0) for _ in range(3)]
+    assert [le and (le.position, le.stop) for le in leases] == [
+        (10, 100),
+        (50 * MiB, 50 * MiB + 7),
+        None,
+    ]
+    transfer.confine()
+    lease = transfer.lease(0.0)
+    assert lease is not None
+    assert lease.position == 100
+
+
+def test_what_is_promised_is_not_leased_and_counts_once_it_is_there() -> None:
+    transfer = Transfer(100, SpanSet(), 1)
+    transfer.promise(Span(10, 100))
+    lease = transfer.lease(0.0)
+    assert lease is not None
+    assert (lease.position, lease.stop) == (0, 10)
+    assert transfer.lease(0.0) is None
+    assert transfer.reserve(Span(10, 100)) == [Span(10, 100)]
+    assert transfer.filled(Span(10, 100)) == 90
+    assert transfer.reserve(Span(5, 50)) == [Span(5, 10)]
+    transfer.release(lease)
+    transfer.lose([Span(10, 100)])
+    again = transfer.lease(0.0)
+    assert again is not None
+    assert (again.position, again.stop) == (0, 100)
