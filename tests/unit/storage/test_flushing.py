@@ -16,6 +16,7 @@ from modelfetch import StorageError
 from modelfetch.storage import disk, records
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.partial import PartialFile
+from modelfetch.storage.recovery import proved
 from modelfetch.types import RemoteFile
 
 CONTENT = coded(MiB)
@@ -139,6 +140,6 @@ def test_what_a_killed_process_had_not_flushed_is_flushed_by_the_next(tmp_path: 
     second.open()
     assert second.unflushed_bytes == 1000
     second.flush()
-    assert [len(pieces) for pieces in second._pieces()] == [1, 0]
+    assert [len(pieces) for pieces in proved(second._paths.journal, second._header)] == [1, 0]
     second.close()
     first._close_both()
