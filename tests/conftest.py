@@ -20,6 +20,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 import pytest
 from hypothesis import HealthCheck, settings
 
+import tests.authority  # noqa: F401  # sets SSL_CERT_FILE, before aiohttp is imported
 from modelfetch import Engine
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.testing import FakeHub

@@ -11,6 +11,7 @@ from modelfetch.testing.faults import (
     ChangedETag,
     Delay,
     Encoded,
+    Ending,
     Fault,
     HtmlPage,
     IgnoreRange,
@@ -27,6 +28,7 @@ from modelfetch.testing.faults import (
 from modelfetch.testing.gguf import build_gguf
 from modelfetch.testing.hub import FakeHub
 from modelfetch.testing.log import LoggedRequest
+from modelfetch.testing.wire import Altered, Drip, Framing, Hints, LongBody, Raw, Redirect
 
 __all__ = [
     "FakeHub",
@@ -52,4 +54,12 @@ __all__ = [
     "Encoded",
     "ChangedETag",
     "Delay",
+    "Altered",
+    "Drip",
+    "Ending",
+    "Framing",
+    "Hints",
+    "LongBody",
+    "Raw",
+    "Redirect",
 ]

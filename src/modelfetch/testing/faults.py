@@ -43,6 +43,8 @@ class Ending(StrEnum):
     """TCP RST."""
     CLOSE = "close"
     """TCP FIN, whatever was promised."""
+    CUT = "cut"
+    """TCP FIN without the close_notify by which TLS tells an end from an attack."""
     STALL = "stall"
     """Nothing more, until the client leaves."""
 
@@ -63,6 +65,11 @@ class Reply:
         flipped: Offsets in the body whose bytes are inverted.
         delay: Seconds before the first byte.
         has_length: Whether Content-Length is sent; chunked otherwise.
+        rate: Bytes per second of the body; `None` for as fast as the connection may.
+        before: Raw bytes ahead of the status line.
+        head: Raw bytes in place of status line and fields; the body follows without any framing,
+            and the connection ends with it.
+        after: Raw bytes after the body, where nobody expects any.
     """
 
     status: int
@@ -76,6 +83,10 @@ class Reply:
     flipped: range = range(0)
     delay: float = 0.0
     has_length: bool = True
+    rate: float | None = None
+    before: bytes = b""
+    head: bytes | None = None
+    after: bytes = b""
 
     @property
     def length(self) -> int:

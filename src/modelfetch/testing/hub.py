@@ -238,7 +238,13 @@ class FakeHub:
     async def stop(self) -> None:
         """Close both servers and every connection."""
         while self._runners:
-            await self._runners.pop().cleanup()
+            runner = self._runners.pop()
+            open_ones = [] if runner.server is None else list(runner.server.connections)
+            transports = [one.transport for one in open_ones]
+            await runner.cleanup()
+            for transport in transports:
+                if transport is not None:
+                    transport.abort()  # TLS would wait for a client that has gone to sleep
 
     async def _serve(self, app: web.Application) -> str:
         runner = web.AppRunner(

@@ -7,7 +7,7 @@ import contextlib
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
@@ -40,6 +40,11 @@ async def send(
     """
     record.status = reply.status
     await asyncio.sleep(reply.delay)
+    pace = _Pace(request, rate if reply.rate is None else lambda: reply.rate)
+    if request.transport is not None and reply.before:
+        request.transport.write(reply.before)
+    if reply.head is not None:
+        await _send_raw(request, reply.head, reply, record, pace)
     response = web.StreamResponse(status=reply.status, headers=dict(reply.headers))
     if reply.has_length:
         response.content_length = reply.length
@@ -48,9 +53,11 @@ async def send(
     try:
         await response.prepare(request)
         if request.method != "HEAD":
-            await _send_body(response, reply, record, _Pace(request, rate))
+            await _send_body(response.write, reply, record, pace)
         if reply.ending is Ending.FINISH:
             await response.write_eof()
+            if request.transport is not None and reply.after:
+                request.transport.write(reply.after)
         else:
             await _end(request, reply.ending)
     except ConnectionResetError:
@@ -60,8 +67,33 @@ async def send(
     return response
 
 
+async def _send_raw(
+    request: web.Request, head: bytes, reply: Reply, record: LoggedRequest, pace: _Pace
+) -> None:
+    """Write past aiohttp, which would correct what is to be wrong; the connection ends here.
+
+    Raises:
+        CancelledError: Always, so that aiohttp sends nothing of its own.
+    """
+
+    async def write(data: bytes) -> None:
+        transport = request.transport
+        while transport is not None and transport.get_write_buffer_size():
+            await asyncio.sleep(0.001)
+            transport = request.transport
+        if transport is None or transport.is_closing():
+            raise asyncio.CancelledError
+        transport.write(data)
+
+    await write(head)
+    if request.method != "HEAD":
+        await _send_body(write, reply, record, pace)
+    await _end(request, reply.ending)
+    raise asyncio.CancelledError
+
+
 async def _send_body(
-    response: web.StreamResponse, reply: Reply, record: LoggedRequest, pace: _Pace
+    write: Callable[[bytes], Awaitable[None]], reply: Reply, record: LoggedRequest, pace: _Pace
 ) -> None:
     end = reply.length
     if reply.sent_at_most is not None:
@@ -69,7 +101,7 @@ async def _send_body(
     offset = 0
     while offset < end:
         chunk = _piece(reply, offset, min(end, offset + pace.step()))
-        await response.write(chunk)
+        await write(chunk)
         offset += len(chunk)
         record.sent = offset
         if reply.content is not None:
@@ -129,14 +161,15 @@ async def _end(request: web.Request, ending: Ending) -> None:
     transport = request.transport
     if transport is None:
         return
-    if ending is Ending.RESET:
+    if ending in (Ending.RESET, Ending.CUT):
         connection = transport.get_extra_info("socket")
         with contextlib.suppress(OSError, ValueError):  # the client may have left already
             # A reset throws away what is still under way: up to megabytes that the script promised.
             # The kernel has no event for its arrival.
             while transport.get_write_buffer_size() or _unacknowledged(connection):  # noqa: ASYNC110
                 await asyncio.sleep(0.001)
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+            if ending is Ending.RESET:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
         transport.abort()
     else:
         transport.close()
