@@ -51,11 +51,15 @@ class Cdn:
         now, lifetime = self._hub.clock(), self._hub.url_lifetime
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
         name = quote(entry.path.rpartition("/")[2], safe="")
+        escapes = (
+            f"&response-content-disposition=inline%3B+filename*%3DUTF-8%27%27{name}%3b"
+            "&Policy=%7e~%2F%2f"
+        )
+        signature = secrets.token_hex(16) + "%3D" * self._hub.has_escapes
         target = (
             f"/xet-bridge-us/{entry.etag[:24]}/{entry.cdn_etag}"
             f"?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Date={date}&X-Amz-Expires={int(lifetime)}"
-            f"&response-content-disposition=inline%3B+filename*%3DUTF-8%27%27{name}%3b"
-            f"&Policy=%7e~%2F%2f&X-Amz-Signature={secrets.token_hex(16)}%3D"
+            f"{escapes * self._hub.has_escapes}&X-Amz-Signature={signature}"
         )
         self._grants[target] = _Grant(repo, entry, now + lifetime)
         return self._hub.cdn_url + target

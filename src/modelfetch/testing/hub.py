@@ -75,6 +75,7 @@ class FakeHub:
             now; who asks for them is redirected.
         announces_xet: Whether large files come with the fields that lead a client to Xet. That
             storage is not served: a client that follows them fails.
+        has_escapes: Whether signed URLs have the escapes that many clients change by mistake.
         elsewhere: Says at which URL another server has a file, given repository and path; large
             files then come from there, and its own CDN is not asked. For benchmarks.
         log: Every request, in order of arrival.
@@ -97,6 +98,7 @@ class FakeHub:
         self.ignores_queries = False
         self.renamed: dict[str, str] = {}
         self.announces_xet = False
+        self.has_escapes = True
         self.elsewhere: Callable[[str, str], str] | None = None
         self.log: list[LoggedRequest] = []
         self.endpoint = self.cdn_url = ""
