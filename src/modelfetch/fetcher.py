@@ -119,6 +119,7 @@ class FileFetcher:
         if self._was_fetched_again:
             return []
         self._was_fetched_again = True
+        self._signer.distrust()
         return [Span(0, self._file.size_bytes)]
 
     async def _rejected(self, partial: PartialFile, digest: str) -> IntegrityError:

@@ -19,6 +19,8 @@ __all__ = ["Bell", "FileProgress", "Shared", "Signer"]
 
 # How many fresh URLs in a row may be refused before that is taken for the answer.
 MAX_REFUSALS = 6
+# And how many whole files in a row for ranges.
+MAX_WHOLES = 3
 
 
 @dataclass(slots=True)
@@ -77,7 +79,10 @@ class Signer:
         self._lock = asyncio.Lock()
         self.source: Source | None = None
         self.etag: str | None = None
+        self.is_distrusted = False
         self._refusals = 0
+        self._gives_ranges = False
+        self._wholes = 0
 
     async def current(self) -> Source:
         """Return the URL, asking the Hub for it if there is none.
@@ -89,6 +94,7 @@ class Signer:
             if self.source is None:
                 try:
                     self.source, self.etag = await self._locate(), None
+                    self._gives_ranges, self._wholes = False, 0
                 except RateLimited as limited:
                     # Slept with the lock held: the other connections wait behind it, and do not
                     # ask.
@@ -100,6 +106,23 @@ class Signer:
         """Note that a URL was good, and the validator of what it gave."""
         self._refusals = 0
         self.etag = self.etag or etag
+
+    def gave_range(self) -> None:
+        """Note that the host of the URL has answered with the range that was asked for."""
+        self._gives_ranges, self._wholes = True, 0
+
+    def means_whole(self) -> bool:
+        """Return whether a 200 says that the host has no ranges, rather than that it stumbled.
+
+        A host that has given ranges is believed only the third time in a row: taking the file as
+        one stream throws away what other connections are at.
+        """
+        self._wholes += 1
+        return not self._gives_ranges or self._wholes >= MAX_WHOLES
+
+    def distrust(self) -> None:
+        """Forget the URL, and take bytes over new connections only: the last ones were wrong."""
+        self.source, self.is_distrusted = None, True
 
     def refused(self, source: Source) -> bool:
         """Forget `source`, unless another connection has renewed it; return whether to ask on.

@@ -7,7 +7,8 @@ Settings that matter, and why:
 
 * `auto_decompress=False` and `Accept-Encoding: identity`: ranges count encoded bytes.
 * `URL(..., encoded=True)`: yarl would requote a signed URL and break its signature.
-* `total=None`: aiohttp's default ends a transfer after five minutes.
+* `total=None`: aiohttp's default ends a transfer after five minutes. `connect`, unlike
+  `sock_connect`, bounds what a proxy takes too.
 * `trust_env=False`: it would send credentials of ~/.netrc to the CDN. Proxies are taken from the
   environment by hand.
 * `DummyCookieJar`: a cookie from a CDN is nobody's business.
@@ -17,6 +18,7 @@ Settings that matter, and why:
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -35,6 +37,8 @@ __all__ = ["Reply", "Transport"]
 _READ_BUFFER = 512 << 10
 _MAX_HEADER = 32 << 10
 _MAX_REDIRECTS = 5
+# Bytes in the time of one silence below which a connection is as good as silent.
+_LIFE = 1 << 10
 
 
 @dataclass(slots=True)
@@ -51,6 +55,7 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     _response: aiohttp.ClientResponse
+    _patience: float = 30.0
 
     @property
     def host(self) -> str:
@@ -66,15 +71,24 @@ class Reply:
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, in chunks of any size.
 
+        The clock is of our own: aiohttp's takes any byte for life, and ends with some errors of the
+        framing. It runs while the server is waited for, not while the bytes are put away.
+
         Raises:
-            NetworkError: The connection broke, stalled, or ended before Content-Length.
+            NetworkError: The connection broke, stalled or dripped, or ended before Content-Length.
         """
-        content = self._response.content
+        content, now = self._response.content, asyncio.get_running_loop().time
+        came, waited = 0, 0.0
         while True:
+            began = now()
             with _mapped(self.url):
-                chunk = await content.readany()
+                async with asyncio.timeout(self._patience - waited):
+                    chunk = await content.readany()
             if not chunk:
                 return
+            came, waited = came + len(chunk), waited + now() - began
+            if came >= _LIFE:
+                came, waited = 0, 0.0
             yield chunk
 
 
@@ -91,19 +105,33 @@ class Transport:
         self._hub = origin(config.endpoint)
         self._token = token
         self._proxies = getproxies()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15),
+        self._patience = config.read_timeout
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, connect=config.connect_timeout, sock_read=config.read_timeout
+        )
+        self._user_agent = user_agent
+        self._session = self._made(aiohttp.TCPConnector(limit=0, keepalive_timeout=15))
+        self._unshared: aiohttp.ClientSession | None = None
+
+    def _made(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": user_agent},
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=config.connect_timeout, sock_read=config.read_timeout
-            ),
+            headers={"User-Agent": self._user_agent},
+            timeout=self._timeout,
             auto_decompress=False,
             trust_env=False,
             read_bufsize=_READ_BUFFER,
             max_line_size=_MAX_HEADER,
             max_field_size=_MAX_HEADER,
         )
+
+    def _session_for(self, is_new: bool) -> aiohttp.ClientSession:
+        if not is_new:
+            return self._session
+        if self._unshared is None:
+            self._unshared = self._made(aiohttp.TCPConnector(limit=0, force_close=True))
+        return self._unshared
 
     def _proxy_for(self, url: str) -> str | None:
         scheme, host, _ = origin(url)
@@ -112,6 +140,8 @@ class Transport:
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
+        if self._unshared is not None:
+            await self._unshared.close()
 
     async def head(self, url: str) -> Reply:
         """Send HEAD to `url`, follow nothing.
@@ -123,14 +153,21 @@ class Transport:
             return reply
 
     @contextlib.asynccontextmanager
-    async def get(self, url: str, headers: Mapping[str, str]) -> AsyncIterator[Reply]:
+    async def get(
+        self, url: str, headers: Mapping[str, str], *, is_new: bool = False
+    ) -> AsyncIterator[Reply]:
         """Send GET to `url`, follow redirects; leaving early closes the connection.
+
+        Args:
+            url: Where to.
+            headers: Fields besides those of every request.
+            is_new: Whether to use connections that nobody has used before, nor will again.
 
         Raises:
             NetworkError: No answer, or redirects without end.
         """
         for _ in range(_MAX_REDIRECTS):
-            async with self._request("GET", url, headers) as reply:
+            async with self._request("GET", url, headers, is_new=is_new) as reply:
                 location = reply.headers.get("Location")
                 if reply.status not in (301, 302, 303, 307, 308) or location is None:
                     yield reply
@@ -138,18 +175,19 @@ class Transport:
                 try:
                     url = next_url(url, location)
                 except ValueError as error:
-                    raise NetworkError(f"{host_of(url)} sent a bad redirect: {error}.") from None
+                    host = host_of(url)
+                    raise NetworkError(f"{host} sent a bad redirect: {error}.", host=host) from None
         raise NetworkError(f"{host_of(url)} redirects without end.", host=host_of(url))
 
     @contextlib.asynccontextmanager
     async def _request(
-        self, method: str, url: str, headers: Mapping[str, str]
+        self, method: str, url: str, headers: Mapping[str, str], *, is_new: bool = False
     ) -> AsyncIterator[Reply]:
         sent = dict(headers)
         if self._token is not None and origin(url) == self._hub:
             sent["Authorization"] = f"Bearer {self._token}"
         with _mapped(url):
-            response = await self._session.request(
+            response = await self._session_for(is_new).request(
                 method,
                 URL(url, encoded=True),
                 headers=sent,
@@ -157,7 +195,7 @@ class Transport:
                 proxy=self._proxy_for(url),
             )
         try:
-            yield Reply(url, response.status, response.headers, response)
+            yield Reply(url, response.status, response.headers, response, self._patience)
         finally:
             # A body read to its end has given its connection back already.
             response.close() if method == "GET" else response.release()

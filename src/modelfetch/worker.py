@@ -35,6 +35,9 @@ MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
 
 
+_STUMBLED = Verdict(Action.RETRY, "the whole file for a part of it, which it gave before")
+
+
 class Worker:
     """One of a file's connections.
 
@@ -79,7 +82,7 @@ class Worker:
             except (NetworkError, HubUnavailable) as error:
                 if not _may_pass(error) or not budget.spend(self._transfer.received):
                     raise
-            await asyncio.sleep(budget.delay(random.random()))
+            await self._rest(budget.delay(random.random()))
 
     async def _fetch_next(self) -> bool:
         async with self._shared.permits:
@@ -99,11 +102,17 @@ class Worker:
         source = await self._signer.current()
         asked = Span(lease.position, lease.stop)
         size = self._transfer.size_bytes
-        async with self._shared.transport.get(source.url, range_headers(asked)) as reply:
+        async with self._shared.transport.get(
+            source.url, range_headers(asked), is_new=self._signer.is_distrusted
+        ) as reply:
             verdict = judge(asked, size, self._signer.etag, reply.status, reply.headers)
             if verdict.span is None:
                 raise self._refusal(verdict, reply, source)
-            if verdict.action is Action.WHOLE and not self._transfer.begin_stream(lease):
+            if verdict.action is Action.WRITE:
+                self._signer.gave_range()
+            elif not self._signer.means_whole():
+                raise self._refusal(_STUMBLED, reply, source)
+            elif not self._transfer.begin_stream(lease):
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
             self._signer.accepted(verdict.etag)
@@ -115,7 +124,9 @@ class Worker:
             is_final = not self._signer.refused(source)
         if verdict.action is Action.WAIT:
             wait = retry_after(reply.headers, time.time()) or 1.0
-            self._shared.waits[reply.host] = self._loop.time() + wait
+            # The host behind a redirect is asked by way of the one that leads to it.
+            for host in (reply.host, source.host):
+                self._shared.waits[host] = self._loop.time() + wait
         error = NetworkError(
             f"{reply.host} did not give the bytes asked for: {verdict.reason}.",
             host=reply.host,
@@ -129,7 +140,13 @@ class Worker:
     async def _host_is_willing(self) -> None:
         source = await self._signer.current()
         until = self._shared.waits.get(source.host, 0.0)
-        await asyncio.sleep(max(0.0, until - self._loop.time()))
+        await self._rest(until - self._loop.time())
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait that long, but no longer than there is something to fetch."""
+        until = self._loop.time() + seconds
+        while not self._transfer.is_complete and (left := until - self._loop.time()) > 0:
+            await self._bell.wait(left)
 
     async def _receive(self, reply: Reply, lease: Lease, span: Span) -> None:
         held = _Held(span.start, self._loop.time())

@@ -319,3 +319,16 @@ async def test_bytes_that_were_hashed_are_not_overwritten_by_a_stream_that_diffe
         hub.script(_Both(IgnoreRange(), WrongBytes(at=1000)), times=None)
         await job.resume()
         assert_is(await job.result(), content)
+
+
+async def test_one_whole_file_among_parts_is_a_stumble_and_no_stream(
+    hub: FakeHub, settings_for: Callable[..., dict[str, Any]]
+) -> None:
+    content = coded(12 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.script(IgnoreRange(), skip=1, times=2)
+    async with Engine(**settings_for(hub, connections=1)) as engine:
+        job = await engine.download(REPO, LABEL)
+        assert_is(await job.result(), content)
+        assert not job.status.files[0].single_stream
+    assert [r.status for r in hub.requests("cdn")] == [206, 200, 200, 206]

@@ -23,6 +23,7 @@ from modelfetch import (
     JobState,
     StorageError,
 )
+from modelfetch.core.retry import RetryPolicy
 from modelfetch.testing import FakeHub, PositionCoded, Stall, Status, build_gguf
 
 Settings = Callable[..., dict[str, Any]]
@@ -466,3 +467,16 @@ async def test_models_that_are_there_are_told_apart_in_the_engines_events(
         await engine.download(REPO, label)
     seen = [await anext(events), await anext(events)]
     assert [status.total_size_bytes for status in seen] == [10, 20]
+
+
+async def test_the_end_does_not_wait_for_a_connection_that_rests(
+    hub: FakeHub, settings_for: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It would rest for ten minutes, and the test has one.
+    monkeypatch.setattr("modelfetch.worker.random.random", lambda: 0.999)
+    patient = RetryPolicy(attempts=4, base_seconds=600.0, max_seconds=600.0)
+    content = coded(4 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.script(Status(500), times=1)
+    async with Engine(**settings_for(hub, retry=patient, connections=4)) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)

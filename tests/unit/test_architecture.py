@@ -106,10 +106,8 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = (
-        "offload calls background shared worker fetcher gatherer transfers metadata broadcast jobs"
-    )
-    expected += " engine blocking web cli"
+    expected = "offload transport calls background shared worker fetcher gatherer transfers"
+    expected += " metadata broadcast jobs engine blocking web cli"
     assert using == set(expected.split())
 
 

@@ -54,6 +54,7 @@ def next_url(url: str, location: str) -> str:
         target = f"{parts.scheme}://{parts.netloc}{location}"
     else:
         target = urljoin(url, location)
-    if origin(url)[0] == "https" and origin(target)[0] == "http":
+    scheme = origin(target)[0]
+    if scheme == "http" and origin(url)[0] == "https":
         raise ValueError("the redirect leads from https to http")
     return target

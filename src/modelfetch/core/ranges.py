@@ -12,7 +12,8 @@ every field of the response that it can check agrees with the request:
 * Section 15.3.7.3: parts may be combined only under one strong validator, so the ETag must be the
   one that the first part of this file came with. (A weak one proves nothing and is not compared.)
 * Section 14.2: a server may ignore Range at any time. A 200 is the whole file, from zero.
-* Section 8.4: ranges count bytes of the *encoded* representation, so no encoding is acceptable.
+* Section 8.4: ranges count bytes of the *encoded* representation, so no encoding is acceptable; nor
+  is a transfer coding but `chunked` (RFC 9112 section 7), as nobody would undo it.
 
 Status codes get their meaning here and in no other place.
 """
@@ -129,8 +130,9 @@ def _judge_partial(
 
 
 def _judge_whole(size_bytes: int, etag: str | None, headers: Mapping[str, str]) -> Verdict:
-    if _is_page(headers):
-        return Verdict(Action.RETRY, "a web page in place of the file")
+    kind = _page_kind(headers)
+    if kind is not None:
+        return Verdict(Action.RETRY, f"a {kind} in place of the file")
     return _judge_body(Action.WHOLE, Span(0, size_bytes), etag, headers)
 
 
@@ -147,6 +149,8 @@ def _judge_body(
 ) -> Verdict:
     if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         return Verdict(Action.RETRY, "the body is encoded")
+    if headers.get("Transfer-Encoding", "chunked").strip().lower() not in ("chunked", "identity"):
+        return Verdict(Action.RETRY, "the body is coded for the transfer")
     length = headers.get("Content-Length")
     if length is not None and length.strip() != str(span.size):
         return Verdict(Action.RETRY, f"Content-Length is {length.strip()}, not {span.size}")
@@ -156,6 +160,10 @@ def _judge_body(
     return Verdict(action, "as asked", span, seen)
 
 
-def _is_page(headers: Mapping[str, str]) -> bool:
+def _page_kind(headers: Mapping[str, str]) -> str | None:
     kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    return kind in ("text/html", "application/xhtml+xml")
+    if kind in ("text/html", "application/xhtml+xml"):
+        return "web page"
+    # Some servers call what they do not know text; then the length tells it from an error's text.
+    is_text = kind.startswith("text/") or kind.endswith(("/json", "+json", "/xml", "+xml"))
+    return "text" if is_text and "Content-Length" not in headers else None
