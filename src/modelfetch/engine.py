@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -189,18 +189,17 @@ class Engine:
             include_mmproj=include_mmproj,
             allow_conversions=allow_conversions,
         )
-        if not await self._offload(snapshots.missing, self._layout, plan):
-            return await self._finished(plan)
-        await self._offload(snapshots.prepare, self._layout, plan)
-        running = self._job_for(plan)
-        if running is None:
-            await self._offload(snapshots.check_space, self._layout, plan)
-            running = self._job_for(plan)
-        if running is not None:
-            await running.resume()
-            return running
+        return await self._begun(plan)
+
+    async def restore(self, repo: str, commit: str, paths: Collection[str]) -> Job:
+        """Fetch files of a repository by their names, whatever they are for: to repair a cache.
+
+        Raises:
+            IncompleteModel: The repository has no such file at that commit.
+            ModelFetchError: As `download`.
+        """
         self._must_be_open()
-        return self._started(plan)
+        return await self._begun(await self._planner.restoring(repo, commit, paths))
 
     def jobs(self) -> list[Job]:
         """Return all jobs of this engine, oldest first."""
@@ -222,6 +221,20 @@ class Engine:
         current = (job.status for job in self._jobs.values())
         async for status in self._broadcast.read(*current):
             yield status
+
+    async def _begun(self, plan: Plan) -> Job:
+        if not await self._offload(snapshots.missing, self._layout, plan):
+            return await self._finished(plan)
+        await self._offload(snapshots.prepare, self._layout, plan)
+        running = self._job_for(plan)
+        if running is None:
+            await self._offload(snapshots.check_space, self._layout, plan)
+            running = self._job_for(plan)
+        if running is not None:
+            await running.resume()
+            return running
+        self._must_be_open()
+        return self._started(plan)
 
     def _must_be_open(self) -> None:
         if not self._is_open:

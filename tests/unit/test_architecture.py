@@ -18,11 +18,11 @@ LAYERS = [
     ["wording"],
     ["errors"],
     ["types", "status"],
-    ["offers"],
+    ["offers", "inventory"],
     ["core"],
     ["config"],
     ["offload", "storage", "transport", "memory"],
-    ["chooser"],
+    ["chooser", "cache"],
     ["hubcall"],
     ["hub", "search"],
     ["shared"],
@@ -34,7 +34,7 @@ LAYERS = [
     ["planner", "broadcast"],
     ["jobs"],
     ["engine"],
-    ["blocking"],
+    ["blocking", "repairs"],
     ["__init__"],
     ["testing"],
     ["cli"],
@@ -107,12 +107,14 @@ def test_asyncio_is_in_few_modules() -> None:
 
 def test_the_public_names() -> None:
     expected = """
-        AccessDenied AmbiguousQuantization Config Engine FileRole FileStatus Fit GatedModel
+        AccessDenied AmbiguousQuantization Cache CachedBuild CachedModel CachedPartial Config
+        DamagedFile DiskUsage Engine FileRole FileStatus Fit GatedModel
         HubUnavailable IncompleteModel InsufficientMemory InsufficientSpace IntegrityError
         InvalidConfiguration InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound
         JobState JobStatus LocalFile LocalModel ModelFetchError ModelNotFound ModelVariants
-        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited ResolvedBy
-        RevisionNotFound Sidecar StorageError Variant VariantInfo __version__ fetch
+        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited Removal
+        RemovedItem ResolvedBy RevisionNotFound Sidecar StorageError Variant VariantInfo
+        Verification __version__ fetch
     """
     assert sorted(modelfetch.__all__) == sorted(expected.split())
     for name in modelfetch.__all__:

@@ -1,4 +1,4 @@
-"""The command line: `get`, `plan`, `quants` and `demo`."""
+"""The command line: `get`, `plan`, `quants` and `demo`; `cli.cache` has the housekeeping."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from modelfetch._version import __version__
+from modelfetch.cli.cache import COMMANDS
 from modelfetch.cli.display import JsonLines, choose_display, show_plan
 from modelfetch.cli.quants import show_variants
 from modelfetch.config import Config, parse_rate
@@ -217,6 +218,10 @@ def demo(size: int, keep: Path | None) -> None:
         sys.exit(show(size, keep))
     except ModelFetchError as error:
         _fail(error, as_json=False)
+
+
+for _command in COMMANDS:
+    _cli.add_command(_command)
 
 
 def run() -> None:

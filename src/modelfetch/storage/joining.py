@@ -107,6 +107,7 @@ class Joining:
                 # Another program, or another commit, may show its users the part.
                 if blob.name not in shown and not name.exists():
                     blob.unlink(missing_ok=True)
+                    self._layout.blob(self._plan.repo, blob.name).sums.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the draft. Harmless when closed."""

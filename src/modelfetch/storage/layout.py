@@ -7,6 +7,7 @@
         blobs/<blob>                              a verified file, named by its published hash
         blobs/<blob>.modelfetch.incomplete        the partial
         blobs/<blob>.modelfetch.journal           which pieces of it are there
+        blobs/<blob>.modelfetch.sums              the journal of a finished file: checksums
         blobs/<blob>.modelfetch-bad.incomplete    a partial that failed its hash twice, for
         inspection snapshots/<commit>/<path>                 link to ../../blobs/<blob>
         refs/<revision>                           the commit, as text
@@ -35,6 +36,11 @@ class BlobPaths:
     journal: Path
     rejected: Path
     lock: Path
+
+    @property
+    def sums(self) -> Path:
+        """The journal of a finished file, kept to tell damaged pieces from sound ones."""
+        return self.final.with_name(f"{self.final.name}.modelfetch.sums")
 
     def unlink_partial(self) -> None:
         """Remove the partial and its journal; for whoever holds the lock."""

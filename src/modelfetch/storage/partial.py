@@ -4,7 +4,8 @@ Order is everything here (`core.journal` says why):
 
 * `write`: the data first, then its record, both in one call of one thread;
 * `flush`: note how many records there are, make the data durable, only then say so in the journal;
-* `publish`: data durable, rename to the final name, folder durable, then the journal goes.
+* `publish`: data durable, rename to the final name, folder durable, then the journal becomes the
+  list of the finished file's checksums.
 
 Methods block and may run in several threads at once; the caller keeps `close`, `publish` and
 `reject` for when no other call runs.
@@ -12,6 +13,7 @@ Methods block and may run in several threads at once; the caller keeps `close`, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import zlib
@@ -176,7 +178,8 @@ class PartialFile:
             if self._durable:
                 fsync_folder(self._paths.final.parent)
             self._close_both()
-            self._paths.journal.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a convenience: the file has its name already
+                self._paths.journal.replace(self._paths.sums)
 
     def reject(self) -> Path:
         """Put the partial aside, out of the way of the next attempt; return where it is."""

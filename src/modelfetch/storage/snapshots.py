@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from modelfetch.core.paths import is_safe_path
-from modelfetch.errors import InsufficientSpace
+from modelfetch.errors import InsufficientSpace, StorageError
 from modelfetch.storage.disk import allocated_bytes, free_bytes
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import Layout
@@ -157,7 +157,11 @@ def link(layout: Layout, plan: Plan) -> LocalModel:
                 continue  # its place is in the joined file
             pointer = layout.snapshot(plan.repo, plan.commit, file.path)
             if not _has_size(pointer, file.size_bytes):
-                point(pointer, layout.blob(plan.repo, file.blob_name).final)
+                blob = layout.blob(plan.repo, file.blob_name).final
+                if not blob.exists():
+                    text, hint = f"{blob} was removed by somebody.", "Ask again to fetch it anew."
+                    raise StorageError(text, hint=hint, path=str(blob))
+                point(pointer, blob)
         if plan.revision != plan.commit and is_safe_path(plan.revision):
             ref = layout.ref(plan.repo, plan.revision)
             if read_text(ref) != plan.commit:
