@@ -397,6 +397,18 @@ async def test_nothing_is_removed_through_a_link(
     assert tree(outside) == before
 
 
+async def test_a_quantization_that_is_being_downloaded_is_not_removed(
+    stocked: str, cache: Cache, place: Path
+) -> None:
+    lock = BlobLock(Layout(place).blob(REPO, CONTENT[Q8].sha256).lock)
+    assert await run(lock.try_acquire)
+    before = tree(place)
+    with pytest.raises(InvalidState):
+        await run(cache.remove, REPO, "Q8_0")
+    assert tree(place) == before
+    lock.release()
+
+
 # Clean-up -----------------------------------------------------------------------------------------
 
 

@@ -139,6 +139,21 @@ def test_a_damaged_shared_file_is_never_written_to(hub: FakeHub, place: Path) ->
     assert Cache(place).verify(REPO).is_sound
 
 
+def test_a_shared_file_that_we_have_checksums_of_is_not_moved_either(
+    hub: FakeHub, tmp_path: Path
+) -> None:
+    place = tmp_path / "ours"
+    for repo in (REPO, OTHER):
+        modelfetch.fetch(repo, "Q4_K_M", endpoint=hub.endpoint, cache_dir=place, token=False)
+    payload = share(place)
+    payload.chmod(0o644)
+    with payload.open("r+b") as file:
+        file.write(b"\xff")
+    assert len(Cache(place).verify(REPO, repair=True).damaged) == 1
+    assert payload.is_file()
+    assert not list(blob(place, Q4).parent.glob("*.incomplete"))
+
+
 def test_a_clean_up_takes_what_its_interrupted_downloads_left(place: Path) -> None:
     name = CONTENT[Q8].sha256
     for leftover in (f"{name}.incomplete", f"{name}.0a1b2c3d.incomplete"):

@@ -20,8 +20,9 @@ from modelfetch.storage import disk
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.pointers import point
 from modelfetch.storage.records import fsync_folder
-from modelfetch.storage.snapshots import joined_size, point
+from modelfetch.storage.snapshots import joined_size
 from modelfetch.types import FileRole, Plan
 
 __all__ = ["Joining"]

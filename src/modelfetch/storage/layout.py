@@ -99,4 +99,7 @@ class Layout:
 
 
 def _folder(repo: str) -> str:
-    return "--".join(("models", *parts_of(repo)))
+    name = "--".join(("models", *parts_of(repo)))
+    if len(name) > 255:
+        raise ValueError(f"not the name of a repository: {repo!r}")
+    return name

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from modelfetch.core.leftovers import Kind, is_draft, read_blob_name
 from modelfetch.core.paths import is_safe_path
+from modelfetch.storage.fence import is_inside
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.records import read_text
 
@@ -96,7 +97,8 @@ class RepoScan:
     Attributes:
         repo: `owner/name`, or one word for the Hub's oldest.
         folder: Its folder.
-        is_plain: Whether neither it nor a folder in it that we write to is a link elsewhere.
+        is_plain: Whether neither it nor a folder in it is a link to elsewhere, nor that of its
+            locks.
         entries: The files in `blobs/`.
         pointers: The names in snapshots.
         commits: The folders in `snapshots/`, and when anything in each was last changed.
@@ -131,7 +133,8 @@ def scan(layout: Layout, repo: str) -> RepoScan:
         ValueError: `repo` is no name of a repository.
     """
     folder = layout.repo(repo)
-    folders = [folder, *(folder / name for name in ("blobs", "snapshots", "refs"))]
+    folders = [*(folder / name for name in ("blobs", "snapshots", "refs", "trees", ".no_exist"))]
+    folders.append(layout.root / ".locks" / folder.name)
     entries = tuple(_entries(folder / "blobs"))
     blobs = {entry.identity: entry.blob for entry in entries if entry.kind is Kind.BLOB}
     snapshots = [
@@ -140,7 +143,7 @@ def scan(layout: Layout, repo: str) -> RepoScan:
     return RepoScan(
         repo=repo,
         folder=folder,
-        is_plain=not any(path.is_symlink() for path in folders),
+        is_plain=all(is_inside(layout.root, path) for path in folders),
         entries=entries,
         pointers=tuple(
             _pointer(folder, root, place, own, blobs)
