@@ -27,6 +27,7 @@ __all__ = ["Config", "parse_rate"]
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONNECTIONS = 128
 PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
+LAYOUTS = ("plain", "lmstudio")
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
 _RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
@@ -106,6 +107,12 @@ class Config:
             conversion of it.
         publishers: Whose conversions go first; `{owner}` is the owner of what is converted. Those
             of others follow by their downloads.
+        local_dir: A folder that models are put in beside the cache, as plain files that share their
+            content with it where the disk can do that; `None` for the cache only.
+        layout: Where in it: `plain` for `<dir>/<file>`, `lmstudio` for LM Studio's tree,
+            `<dir>/<owner>/<repository>/<file>`.
+        use_symlinks: Whether names in snapshots may be links; where the disk has none, they are
+            not anyway.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
             Without it a power cut may cost the whole partial; wrong bytes are still never
             published.
@@ -138,6 +145,13 @@ class Config:
         default_factory=lambda: _from_env("ALLOW_CONVERSIONS", _boolean, False)
     )
     publishers: tuple[str, ...] = field(default_factory=_publishers)
+    local_dir: Path | None = field(default_factory=lambda: _from_env("LOCAL_DIR", Path, None))
+    layout: str = field(default_factory=lambda: _from_env("LAYOUT", str, "plain"))
+    use_symlinks: bool = field(
+        default_factory=lambda: (
+            not _from_env("DISABLE_SYMLINKS", _boolean, False, "HF_HUB_DISABLE_SYMLINKS")
+        )
+    )
     durable: bool = True
     flush_seconds: float = 1.0
     flush_bytes: int = 128 << 20
@@ -149,7 +163,7 @@ class Config:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser().absolute())
-        for name in ("catalog", "lmstudio_home"):
+        for name in ("catalog", "lmstudio_home", "local_dir"):
             path = getattr(self, name)
             if path is not None:
                 object.__setattr__(self, name, Path(path).expanduser().absolute())
@@ -160,6 +174,8 @@ class Config:
             )
         if self.max_bytes_per_second is not None and self.max_bytes_per_second <= 0:
             raise InvalidConfiguration("max_bytes_per_second must be above zero, or None.")
+        if self.layout not in LAYOUTS:
+            raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
         if self.memory_bytes is not None and self.memory_bytes <= 0:
             raise InvalidConfiguration("memory_bytes must be above zero, or None.")
         if isinstance(self.token, str) and not _is_token(self.token):

@@ -15,7 +15,7 @@ from modelfetch.chooser import survey_here
 from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
 from modelfetch.errors import InvalidState, JobNotFound
-from modelfetch.gatherer import Gatherer
+from modelfetch.gatherer import Gatherer, published
 from modelfetch.hubcall import user_agent
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
@@ -51,7 +51,7 @@ class Engine:
 
     def __init__(self, config: Config | None = None, **overrides: Any) -> None:
         self.config = replace(config, **overrides) if config else Config(**overrides)
-        self._layout = Layout(self.config.cache_dir)
+        self._layout = Layout(self.config.cache_dir, self.config.use_symlinks)
         self._jobs: dict[str, Job] = {}
         self._broadcast = Broadcast()
         self._is_open = False
@@ -258,6 +258,7 @@ class Engine:
     async def _finished(self, plan: Plan) -> Job:
         model = await self._offload(snapshots.link, self._layout, plan)
         await self._offload(snapshots.discard_partials, self._layout, plan)
+        model = await published(self._offload, self._layout, self.config, model)
         job = self._new_job(None, plan)
         job.finish_at_once(model)
         return job

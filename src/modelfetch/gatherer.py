@@ -9,14 +9,15 @@ from functools import partial
 from modelfetch.config import Config
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import locate
-from modelfetch.offload import held
+from modelfetch.offload import Offload, held
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage import snapshots
 from modelfetch.storage.joining import Joining
 from modelfetch.storage.layout import Layout
+from modelfetch.storage.publishing import Publication
 from modelfetch.types import LocalModel, Plan, PlannedFile
 
-__all__ = ["Gatherer"]
+__all__ = ["Gatherer", "published"]
 
 # A few files at once hide the hashing of one behind the transfer of another; more would only
 # split the same connections further.
@@ -50,7 +51,9 @@ class Gatherer:
             await self._fetch(self._plan.files, progress)
         else:
             await self._fetch_and_join(progress)
-        return await self._shared.offload(snapshots.link, self._layout, self._plan)
+        offload = self._shared.offload
+        model = await offload(snapshots.link, self._layout, self._plan)
+        return await published(offload, self._layout, self._config, model)
 
     async def _fetch(
         self, files: Iterable[PlannedFile], progress: Mapping[str, FileProgress]
@@ -99,3 +102,27 @@ class Gatherer:
             self._config,
             progress,
         )
+
+
+async def published(
+    offload: Offload, layout: Layout, config: Config, model: LocalModel
+) -> LocalModel:
+    """Put a model that is in the cache into the user's folder too, if one is set; return that.
+
+    Raises:
+        StorageError: The folder cannot be written; the cache has the model.
+    """
+    if config.local_dir is None:
+        return model
+    publication = Publication(
+        model,
+        layout.snapshot(model.repo, model.commit),
+        config.local_dir,
+        lmstudio=config.layout == "lmstudio",
+    )
+    try:
+        while await offload(publication.step):
+            pass
+        return publication.model
+    finally:
+        await offload(publication.close)

@@ -17,7 +17,7 @@ from modelfetch._version import __version__
 from modelfetch.cli.cache import COMMANDS
 from modelfetch.cli.display import JsonLines, choose_display, show_plan
 from modelfetch.cli.quants import show_variants
-from modelfetch.config import Config, parse_rate
+from modelfetch.config import LAYOUTS, Config, parse_rate
 from modelfetch.core.fit import parse_size
 from modelfetch.engine import Engine
 from modelfetch.errors import (
@@ -127,6 +127,12 @@ _PLAN_OPTIONS = (
 _TRANSFER_OPTIONS = (
     _option("--connections", type=int, metavar="N", help="At once, over all files."),
     _option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most."),
+    _option("--local-dir", type=click.Path(path_type=Path), help="Put the files here too."),
+    _option(
+        "--layout",
+        type=click.Choice(LAYOUTS),
+        help="In --local-dir: <file>, or LM Studio's <owner>/<repository>/<file>.",
+    ),
 )
 
 

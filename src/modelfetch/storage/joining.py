@@ -102,7 +102,7 @@ class Joining:
             self._draft.replace(final)
             if self._durable:
                 fsync_folder(final.parent)
-            point(self._pointer, final)
+            point(self._pointer, final, self._layout)
             shown = _link_targets(self._layout.repo(self._plan.repo) / "snapshots")
             for blob, name in zip(self._parts, self._names, strict=True):
                 # Another program, or another commit, may show its users the part.

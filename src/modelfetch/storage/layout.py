@@ -50,9 +50,15 @@ class BlobPaths:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Paths below one cache root."""
+    """Paths below one cache root.
+
+    Attributes:
+        root: The root.
+        symlinks: Whether names in snapshots may be links.
+    """
 
     root: Path
+    symlinks: bool = True
 
     @property
     def tag(self) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -49,7 +50,8 @@ def place(layout: Layout, plan: Plan, pointer: Path, file: RemoteFile) -> None:
         OSError: The file system refused.
     """
     blob = layout.blob(plan.repo, file.blob_name).final
-    if not blob.exists():
+    content = blob if blob.exists() else _same_content(layout, plan, file)
+    if content is None:
         text, hint = f"{blob} was removed by somebody.", "Ask again to fetch it anew."
         raise StorageError(text, hint=hint, path=str(blob))
     is_there = pointer.exists() or pointer.is_symlink()
@@ -60,26 +62,40 @@ def place(layout: Layout, plan: Plan, pointer: Path, file: RemoteFile) -> None:
             hint="Choose a cache folder on a disk that tells them apart.",
             path=str(pointer),
         )
-    point(pointer, blob)
+    point(pointer, content, layout)
 
 
-def point(pointer: Path, blob: Path) -> None:
+def point(pointer: Path, content: Path, layout: Layout) -> None:
     """Let a name in a snapshot lead to a blob, by the best kind of link there is."""
     pointer.parent.mkdir(parents=True, exist_ok=True)
     draft = pointer.with_name(f".{secrets.token_hex(4)}.tmp")
     try:
-        _first_that_works(draft, blob)
+        if not _is_linked(draft, content, layout.symlinks):
+            if content.parent.name == "blobs" and not content.is_symlink():
+                # A disk without links of any kind: one copy is enough, and readers look here.
+                content.replace(pointer)
+                return
+            shutil.copyfile(content, draft)
         draft.replace(pointer)
     finally:
         draft.unlink(missing_ok=True)
 
 
-def _first_that_works(draft: Path, blob: Path) -> None:
-    try:
-        draft.symlink_to(os.path.relpath(blob, draft.parent))
-    except OSError:
-        # No links for this user or on this disk (Windows without developer mode, FAT).
-        try:
-            draft.hardlink_to(blob)
-        except OSError:
-            shutil.copyfile(blob, draft)
+def _is_linked(draft: Path, content: Path, symlinks: bool) -> bool:
+    if symlinks and content.parent.name == "blobs":
+        # Where links are not for this user or on this disk (Windows without developer mode, FAT),
+        # the errors are of all kinds.
+        with contextlib.suppress(OSError, NotImplementedError):
+            draft.symlink_to(os.path.relpath(content, draft.parent))
+            return True
+    with contextlib.suppress(OSError, NotImplementedError):
+        draft.hardlink_to(content.resolve())
+        return True
+    return False
+
+
+def _same_content(layout: Layout, plan: Plan, file: RemoteFile) -> Path | None:
+    """Return another name of the plan that has the content: where there are no links, it moved."""
+    same = (other for other in plan.files if other.blob_name == file.blob_name)
+    paths = (layout.snapshot(plan.repo, plan.commit, other.path) for other in same)
+    return next((path for path in paths if has_size(path, file.size_bytes)), None)
