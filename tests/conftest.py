@@ -11,6 +11,7 @@ from typing import Any
 for name in [name for name in os.environ if name.startswith(("HF_", "MODELFETCH_", "HUGGING"))]:
     del os.environ[name]
 os.environ["MODELFETCH_LMSTUDIO_HOME"] = os.devnull
+os.environ["MODELFETCH_ADOPT"] = "0"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"

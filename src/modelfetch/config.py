@@ -27,6 +27,7 @@ __all__ = ["Config", "parse_rate"]
 DEFAULT_ENDPOINT = "https://huggingface.co"
 MAX_CONNECTIONS = 128
 PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
+WAYS = ("reflink", "hardlink", "copy")
 LAYOUTS = ("plain", "lmstudio")
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
 _RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
@@ -81,6 +82,18 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
+def _paths(text: str) -> tuple[Path, ...]:
+    return tuple(Path(path) for path in text.split(os.pathsep) if path)
+
+
+def _adopt_from() -> tuple[Path, ...]:
+    return _from_env("ADOPT_FROM", _paths, _paths(""))
+
+
+def _state_dir() -> Path:
+    return _from_env("STATE_DIR", Path, platformdirs.user_state_path("modelfetch"))
+
+
 def _memory() -> int | None:
     return _from_env("MEMORY", parse_size, 0) or None
 
@@ -92,6 +105,7 @@ class Config:
     Attributes:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
             cache (`~/.cache/huggingface/hub`) to share that.
+        state_dir: Where small notes are kept that are about this machine.
         endpoint: URL of the Hub or a mirror of it.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
         offline: Never contact the Hub; only complete cached models are returned.
@@ -111,6 +125,11 @@ class Config:
             content with it where the disk can do that; `None` for the cache only.
         layout: Where in it: `plain` for `<dir>/<file>`, `lmstudio` for LM Studio's tree,
             `<dir>/<owner>/<repository>/<file>`.
+        adopt: Whether files that other programs have on this machine are taken in place of fetching
+            them: huggingface_hub, llama.cpp, Ollama, LM Studio.
+        adopt_from: More folders to look in, at any depth.
+        adopt_by: How such files come into the cache, best first: `reflink`, `copy`, and `hardlink`,
+            which makes both names the same file.
         use_symlinks: Whether names in snapshots may be links; where the disk has none, they are
             not anyway.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
@@ -126,6 +145,7 @@ class Config:
     """
 
     cache_dir: Path = field(default_factory=_cache_dir)
+    state_dir: Path = field(default_factory=_state_dir)
     endpoint: str = field(default_factory=_endpoint)
     token: str | bool | None = field(default=None, repr=False)
     offline: bool = field(
@@ -147,6 +167,9 @@ class Config:
     publishers: tuple[str, ...] = field(default_factory=_publishers)
     local_dir: Path | None = field(default_factory=lambda: _from_env("LOCAL_DIR", Path, None))
     layout: str = field(default_factory=lambda: _from_env("LAYOUT", str, "plain"))
+    adopt: bool = field(default_factory=lambda: _from_env("ADOPT", _boolean, True))
+    adopt_from: tuple[Path, ...] = field(default_factory=_adopt_from)
+    adopt_by: tuple[str, ...] = ("reflink", "copy")
     use_symlinks: bool = field(
         default_factory=lambda: (
             not _from_env("DISABLE_SYMLINKS", _boolean, False, "HF_HUB_DISABLE_SYMLINKS")
@@ -162,11 +185,12 @@ class Config:
     user_agent: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cache_dir", Path(self.cache_dir).expanduser().absolute())
-        for name in ("catalog", "lmstudio_home", "local_dir"):
+        for name in ("cache_dir", "state_dir", "catalog", "lmstudio_home", "local_dir"):
             path = getattr(self, name)
             if path is not None:
                 object.__setattr__(self, name, Path(path).expanduser().absolute())
+        folders = tuple(Path(path).expanduser().absolute() for path in self.adopt_from)
+        object.__setattr__(self, "adopt_from", folders)
         object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
         if not 1 <= self.connections <= MAX_CONNECTIONS:
             raise InvalidConfiguration(
@@ -176,6 +200,8 @@ class Config:
             raise InvalidConfiguration("max_bytes_per_second must be above zero, or None.")
         if self.layout not in LAYOUTS:
             raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
+        if not set(self.adopt_by) <= set(WAYS):
+            raise InvalidConfiguration(f"adopt_by is {self.adopt_by!r}; its words are {WAYS}.")
         if self.memory_bytes is not None and self.memory_bytes <= 0:
             raise InvalidConfiguration("memory_bytes must be above zero, or None.")
         if isinstance(self.token, str) and not _is_token(self.token):

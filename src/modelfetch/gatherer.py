@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from functools import partial
 
+from modelfetch.adopter import Adopter
 from modelfetch.config import Config
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import locate
@@ -37,6 +38,7 @@ class Gatherer:
     def __init__(self, shared: Shared, layout: Layout, config: Config, plan: Plan) -> None:
         self._shared, self._layout = shared, layout
         self._config, self._plan = config, plan
+        self._adopter = Adopter(shared.offload, layout, config, plan)
 
     async def run(self, progress: Mapping[str, FileProgress]) -> LocalModel:
         """Return the model, complete and verified.
@@ -62,6 +64,8 @@ class Gatherer:
 
         async def fetch_one(file: PlannedFile) -> None:
             async with turns:
+                if await self._adopter.adopt(file, progress[file.path]):
+                    return
                 await self._fetcher(file, progress[file.path]).run()
 
         try:

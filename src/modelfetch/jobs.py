@@ -259,6 +259,7 @@ class Job:
                 downloaded_bytes=self._files[file.path].landed,
                 single_stream=self._files[file.path].single_stream,
                 verified=self._files[file.path].verified,
+                adopted_from=self._files[file.path].adopted_from,
             )
             for file in self.plan.files
         )

@@ -30,6 +30,7 @@ class FileProgress:
         connections: Requests under way.
         single_stream: Whether the server ignores ranges.
         verified: Whether the file has its final name.
+        adopted_from: Where on this machine it was found, when it was not fetched.
     """
 
     landed: int = 0
@@ -37,6 +38,7 @@ class FileProgress:
     connections: int = 0
     single_stream: bool = False
     verified: bool = False
+    adopted_from: str | None = None
 
 
 class Bell:

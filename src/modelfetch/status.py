@@ -50,6 +50,7 @@ class FileStatus:
         single_stream: True when its server ignores ranges, so that it comes over one connection
             and an interruption starts it again from zero.
         verified: True once its SHA-256 was found right and it has its final name.
+        adopted_from: Where on this machine it was found; `None` for a file that is fetched.
     """
 
     path: str
@@ -57,6 +58,7 @@ class FileStatus:
     downloaded_bytes: int = 0
     single_stream: bool = False
     verified: bool = False
+    adopted_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

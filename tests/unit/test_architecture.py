@@ -26,7 +26,7 @@ LAYERS = [
     ["hubcall"],
     ["hub", "search"],
     ["shared"],
-    ["worker"],
+    ["worker", "adopter"],
     ["fetcher"],
     ["gatherer"],
     ["metadata"],

@@ -15,7 +15,7 @@ import click
 
 from modelfetch._version import __version__
 from modelfetch.cli.cache import COMMANDS
-from modelfetch.cli.display import JsonLines, choose_display, show_plan
+from modelfetch.cli.display import JsonLines, choose_display, show_adopted, show_plan
 from modelfetch.cli.quants import show_variants
 from modelfetch.config import LAYOUTS, Config, parse_rate
 from modelfetch.core.fit import parse_size
@@ -127,6 +127,13 @@ _PLAN_OPTIONS = (
 _TRANSFER_OPTIONS = (
     _option("--connections", type=int, metavar="N", help="At once, over all files."),
     _option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most."),
+    _option(
+        "--adopt-from",
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help="A folder to look for the files in before they are fetched; may be given again.",
+    ),
+    click.option("--no-adopt", is_flag=True, help="Fetch what other programs here have, too."),
     _option("--local-dir", type=click.Path(path_type=Path), help="Put the files here too."),
     _option(
         "--layout",
@@ -173,6 +180,7 @@ def get(
                 return job, await job.result()
 
     job, result = _guarded(work(), as_json)
+    show_adopted(job.status)
     if as_json:
         JsonLines.finish(job.status, result)
     else:
@@ -241,6 +249,10 @@ def _config(settings: dict[str, Any]) -> Config:
     given = {name: value for name, value in settings.items() if value is not None}
     if given.pop("no_mmproj"):
         given["include_mmproj"] = False
+    if given.pop("no_adopt", False):
+        given["adopt"] = False
+    if not given.get("adopt_from"):
+        given.pop("adopt_from", None)
     if "memory" in given:
         given["memory_bytes"] = given.pop("memory")
     if "limit_rate" in given:

@@ -16,6 +16,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import BinaryIO
 
+from modelfetch.storage import disk
+
 __all__ = ["Duplicate", "Method", "draft_for"]
 
 # At most this much is copied in one call, so that cancelling stays quick.
@@ -71,15 +73,20 @@ class Duplicate:
             draft.write(data)
         return True
 
-    def publish(self, target: Path, *, durable: bool = False) -> None:
+    def flush(self, *, durable: bool) -> None:
+        """End writing; make what was written durable, if it is to be."""
+        if self._files is not None:
+            self._files[1].flush()
+            if durable:
+                disk.flush(self._files[1].fileno())
+        self._close()
+
+    def publish(self, target: Path) -> None:
         """Give it its name, and the time stamp of what it is a copy of."""
+        self._close()
         if self.method is not Method.HARDLINK:
             about = self._source.stat()
             os.utime(self._draft, ns=(about.st_atime_ns, about.st_mtime_ns))
-        if durable and self._files is not None:
-            self._files[1].flush()
-            os.fsync(self._files[1].fileno())
-        self._close()
         self._draft.replace(target)
 
     def close(self) -> None:
