@@ -15,7 +15,7 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_same, coded
 
 from modelfetch import Config, Engine, InvalidConfiguration, StorageError
 from modelfetch.cli import _cli
-from modelfetch.storage import copying
+from modelfetch.storage import copying, publishing
 from modelfetch.storage.copying import Duplicate, Method
 from modelfetch.testing import FakeHub
 
@@ -106,6 +106,7 @@ async def test_it_is_shared_where_the_disk_can_and_copied_elsewhere(
         assert model.path.stat().st_nlink == names
         assert bool(cloned) == ("reflink" in works)
         inode = model.path.stat().st_ino
+        monkeypatch.setattr(publishing, "_has_hash", None)
         again = await (await engine.download(REPO, LABEL)).result()
         assert again.path.stat().st_ino == inode, "a copy is not made twice"
 
@@ -126,6 +127,20 @@ async def test_a_file_of_the_user_is_kept_when_it_is_the_same_and_replaced_when_
         await (await engine.download(REPO, LABEL)).result()
         assert_same(local / FILE, CONTENT)
     assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+async def test_a_link_of_the_user_s_becomes_a_plain_file(
+    hub: FakeHub, settings_for: Settings, local: Path, tmp_path: Path
+) -> None:
+    same = tmp_path / "same.gguf"
+    same.write_bytes(CONTENT.read(0, CONTENT.size))
+    local.mkdir()
+    (local / FILE).symlink_to(same)
+    async with Engine(**settings_for(hub, local_dir=local)) as engine:
+        model = await (await engine.download(REPO, LABEL)).result()
+    assert not model.path.is_symlink()
+    assert_same(model.path, CONTENT)
+    assert_same(same, CONTENT)
 
 
 async def test_nothing_is_written_through_a_link_in_the_folder(

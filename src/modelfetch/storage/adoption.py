@@ -140,9 +140,7 @@ class Adoption:
 
     def _adopt(self, path: Path) -> Generator[bool, None, None]:
         about = _stat(path)
-        if about is None or not stat.S_ISREG(about.st_mode):
-            return
-        if about.st_size != self._file.size_bytes or _is_same(path, self._paths.final):
+        if about is None or about.st_size != self._file.size_bytes:
             return
         self._paths.final.parent.mkdir(parents=True, exist_ok=True)
         self._draft.unlink(missing_ok=True)
@@ -201,13 +199,6 @@ def _children(folder: Path) -> list[Path]:
 def _if_there(path: Path) -> Iterator[Path]:
     if _stat(path) is not None:
         yield path
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 def _stat(path: Path) -> os.stat_result | None:
