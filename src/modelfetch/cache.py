@@ -89,14 +89,16 @@ class Cache:
         broken: list[Path] = []
         unverifiable: list[Path] = []
         for found in repos:
-            entries = [entry for entry in found.entries if audit.is_checkable(entry)]
+            entries = audit.checkable(found)
             checked += len(entries)
             checked_bytes += sum(entry.size_bytes for entry in entries)
             damaged.extend(self._damaged(found, entries, repair, on_bytes))
             broken.extend(p.place for p in found.pointers if p.is_broken)
-            known = {entry.blob for entry in entries}
+            known = {key for entry in entries for key in (entry.blob, entry.path)}
             unverifiable.extend(
-                p.place for p in found.pointers if p.blob not in known and not p.is_broken
+                p.place
+                for p in found.pointers
+                if not (p.is_broken or p.blob in known or p.place in known)
             )
         return Verification(
             checked, checked_bytes, tuple(damaged), tuple(broken), tuple(unverifiable)

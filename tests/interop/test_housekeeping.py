@@ -188,7 +188,18 @@ def test_a_cache_without_links_is_listed_and_thinned_out(
     snapshot_download(REPO, cache_dir=place, endpoint=hub.endpoint, token=False)
     (model,) = Cache(place).models()
     assert [build.selector for build in model.builds] == ["Q8_0", "Q4_K_M"]
-    assert len(Cache(place).verify().unverifiable) == 3
+    found = Cache(place).verify()
+    assert (found.checked_files, found.damaged, found.unverifiable) == (3, (), ())
+    path = next(place.glob(f"models--*/snapshots/*/{Q8}"))
+    with path.open("r+b") as file:
+        file.write(b"\xff")
+    (damaged,) = Cache(place).verify(repair=True).damaged
+    assert [name for _, name in damaged.names] == [Q8]
+    assert not path.exists()
+    modelfetch.fetch(
+        REPO, "Q8_0", endpoint=hub.endpoint, cache_dir=place, token=False, use_symlinks=False
+    )
+    assert Cache(place).verify().is_sound
     removal = Cache(place).remove(REPO, "Q4_K_M")
     assert removal.freed_bytes >= CONTENT[Q4].size
     assert warnings_of(place) == []

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -27,11 +28,12 @@ from modelfetch.storage import disk
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
-from modelfetch.storage.scan import Entry, RepoScan
+from modelfetch.storage.records import read_text
+from modelfetch.storage.scan import Entry, Pointer, RepoScan, entry_of
 from modelfetch.storage.verify import Hasher
 from modelfetch.types import Span
 
-__all__ = ["Damage", "check", "is_checkable", "mark"]
+__all__ = ["Damage", "check", "checkable", "mark"]
 
 _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _STRIDE = 1 << 20
@@ -64,14 +66,36 @@ class Damage:
     def described(self, found: RepoScan, *, marked: bool) -> DamagedFile:
         """Return what users see of it."""
         blob = self.entry.blob
-        names = tuple((p.commit, p.path) for p in found.pointers if p.blob == blob)
+        names = tuple((p.commit, p.path) for p in found.pointers if _leads(p, self.entry))
         path = self.entry.path
         return DamagedFile(found.repo, blob, path, names, self.damaged_bytes, marked)
 
 
-def is_checkable(entry: Entry) -> bool:
-    """Return whether a file's name is the hash of its content."""
-    return entry.kind is Kind.BLOB and _HASH.fullmatch(entry.blob) is not None
+def checkable(found: RepoScan) -> list[Entry]:
+    """Return the finished files whose hash is known, by their names or by huggingface_hub's notes.
+
+    Without links its files are in the snapshots themselves, and `trees/<commit>.json` lists what
+    each should be.
+    """
+    blobs = [entry for entry in found.of(Kind.BLOB) if _HASH.fullmatch(entry.blob)]
+    trees = {commit: _tree(found.folder / "trees" / f"{commit}.json") for commit in found.commits}
+    for pointer in found.pointers:
+        name = trees[pointer.commit].get(pointer.path)
+        if pointer.blob is None and name is not None:
+            with contextlib.suppress(FileNotFoundError):
+                blobs.append(entry_of(pointer, name))
+    return blobs
+
+
+def _tree(path: Path) -> dict[str, str]:
+    if not path.is_file():
+        return {}
+    try:
+        files = json.loads(read_text(path) or "{}")["files"]
+        named = {name: about.get("lfs_sha256") or about["blob_id"] for name, about in files.items()}
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+    return {name: h for name, h in named.items() if isinstance(h, str) and _HASH.fullmatch(h)}
 
 
 def check(
@@ -82,7 +106,7 @@ def check(
     Args:
         layout: The cache.
         repo: Its repository.
-        entry: A file that `is_checkable`.
+        entry: A file that is `checkable`.
         on_bytes: Told of bytes as they are read.
 
     Raises:
@@ -114,12 +138,16 @@ def mark(layout: Layout, found: RepoScan, damage: Damage) -> bool:
             if not lock.try_acquire():
                 return False
             for pointer in found.pointers:
-                if pointer.blob == damage.entry.blob:
+                if _leads(pointer, damage.entry) and pointer.place != damage.entry.path:
                     pointer.place.unlink(missing_ok=True)
             _demote(paths, damage)
         finally:
             lock.release()
     return True
+
+
+def _leads(pointer: Pointer, entry: Entry) -> bool:
+    return pointer.blob == entry.blob or pointer.place == entry.path
 
 
 def _checked(paths: BlobPaths, entry: Entry, on_bytes: Callable[[int], None]) -> Damage | None:
@@ -134,14 +162,15 @@ def _checked(paths: BlobPaths, entry: Entry, on_bytes: Callable[[int], None]) ->
 
 
 def _demote(paths: BlobPaths, damage: Damage) -> None:
+    content = damage.entry.path
     paths.unlink_partial()
     if damage.sound and damage.size_bytes is not None and not damage.entry.is_link:
         # Not in place where the content has another name, or may be another program's.
-        if paths.final.stat().st_nlink > 1:
-            shutil.copyfile(paths.final, paths.partial)
-            paths.final.unlink()
+        if content.stat().st_nlink > 1:
+            shutil.copyfile(content, paths.partial)
+            content.unlink()
         else:
-            paths.final.replace(paths.partial)
+            content.replace(paths.partial)
         paths.partial.chmod(paths.partial.stat().st_mode | 0o600)
         if paths.partial.stat().st_size > damage.size_bytes:
             os.truncate(paths.partial, damage.size_bytes)
@@ -149,7 +178,7 @@ def _demote(paths: BlobPaths, damage: Damage) -> None:
         with paths.journal.open("xb") as journal:
             journal.write(Encoder().whole(header, damage.sound, ()))
     else:
-        paths.final.unlink(missing_ok=True)
+        content.unlink(missing_ok=True)
     paths.sums.unlink(missing_ok=True)
 
 

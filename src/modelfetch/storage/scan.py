@@ -25,6 +25,7 @@ __all__ = [
     "Pointer",
     "RepoScan",
     "disk_bytes",
+    "entry_of",
     "files_below",
     "folders_below",
     "scan",
@@ -158,6 +159,12 @@ def scan(layout: Layout, repo: str) -> RepoScan:
     )
 
 
+def entry_of(pointer: Pointer, blob: str) -> Entry:
+    """Return a file that is in a snapshot itself as the blob that it is."""
+    own = pointer.place.lstat()
+    return _entry(pointer.place, own, Kind.BLOB, blob)
+
+
 def folders_below(root: Path) -> list[Path]:
     """Return the folders below a folder, the deepest first; links to folders are none."""
     found, left = [], [root]
@@ -183,20 +190,24 @@ def _entries(folder: Path) -> Iterator[Entry]:
     for path, own in _children(folder):
         is_link = stat.S_ISLNK(own.st_mode)
         if is_link or stat.S_ISREG(own.st_mode):
-            about = (_target_of(path) if is_link else None) or own
-            kind, blob = read_blob_name(path.name)
-            yield Entry(
-                path=path,
-                kind=kind,
-                blob=blob,
-                size_bytes=about.st_size,
-                disk_bytes=disk_bytes(own),
-                used=max(about.st_atime, about.st_mtime),
-                changed=max(own.st_mtime, own.st_ctime),
-                identity=(about.st_dev, about.st_ino),
-                is_link=is_link,
-                names=own.st_nlink,
-            )
+            yield _entry(path, own, *read_blob_name(path.name))
+
+
+def _entry(path: Path, own: os.stat_result, kind: Kind, blob: str) -> Entry:
+    is_link = stat.S_ISLNK(own.st_mode)
+    about = (_target_of(path) if is_link else None) or own
+    return Entry(
+        path=path,
+        kind=kind,
+        blob=blob,
+        size_bytes=about.st_size,
+        disk_bytes=disk_bytes(own),
+        used=max(about.st_atime, about.st_mtime),
+        changed=max(own.st_mtime, own.st_ctime),
+        identity=(about.st_dev, about.st_ino),
+        is_link=is_link,
+        names=own.st_nlink,
+    )
 
 
 def _places(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
