@@ -12,10 +12,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from modelfetch import Cache, FileRole, ModelFetchError, Plan, PlannedFile
+from modelfetch import Cache, FileRole, LocalModel, ModelFetchError, Plan, PlannedFile
 from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.partial import PartialFile
+from modelfetch.storage.publishing import Publication
 
 SHA, COMMIT = "ab" * 32, "cd" * 20
 DATA = b"GGUF, or so"
@@ -50,7 +51,7 @@ def sandbox() -> Iterator[tuple[Path, Path]]:
         victim.mkdir()
         (victim / "precious").write_text("precious")
         yield root / "cache", victim
-        assert sorted(path.name for path in root.iterdir()) in (["cache", "victim"], ["victim"])
+        assert {path.name for path in root.iterdir()} <= {"cache", "local", "victim"}
         assert [path.name for path in victim.rglob("*")] == ["precious"]
         assert (victim / "precious").read_text() == "precious"
     finally:
@@ -66,7 +67,7 @@ def everything(cache: Path, repo: str, revision: str, commit: str, path: str) ->
         lambda: snapshots.prepare(layout, plan),
         lambda: snapshots.check_space(layout, plan),
         lambda: fill(layout, plan),
-        lambda: snapshots.link(layout, plan),
+        lambda: publish(layout, snapshots.link(layout, plan), cache.parent / "local"),
         lambda: snapshots.discard_partials(layout, plan),
         lambda: Cache(cache).models() and None,
         lambda: Cache(cache).verify(repair=True) and None,
@@ -76,6 +77,16 @@ def everything(cache: Path, repo: str, revision: str, commit: str, path: str) ->
     for step in steps:
         with contextlib.suppress(ModelFetchError, ValueError):
             step()
+
+
+def publish(layout: Layout, model: LocalModel, folder: Path) -> None:
+    snapshot = layout.snapshot(model.repo, model.commit)
+    publication = Publication(model, snapshot, folder, lmstudio=True)
+    try:
+        while publication.step():
+            pass
+    finally:
+        publication.close()
 
 
 def fill(layout: Layout, plan: Plan) -> None:
@@ -126,6 +137,8 @@ OURS = (
     "blobs/{0}.modelfetch.sums snapshots/{1}/sub/m.gguf refs/main"
 )
 PLANTED = [f"{FOLDER}/{name}" for name in OURS.format(SHA, COMMIT).split()]
+PLANTED += ["../local/acme", "../local/acme/tiny", "../local/acme/tiny/sub"]
+PLANTED += ["../local/acme/tiny/sub/m.gguf"]
 PLANTED += [".locks", f".locks/{FOLDER}", f".locks/{FOLDER}/{SHA}.lock", "CACHEDIR.TAG", "blobs"]
 LINKS = given(
     places=st.lists(st.sampled_from(PLANTED), min_size=1, max_size=3, unique=True),
@@ -144,7 +157,7 @@ def try_links(places: list[str], targets: list[str], revision: str, late: bool) 
         for place, target in zip(places, targets, strict=False):
             link = cache / place
             with contextlib.suppress(OSError):
-                if not link.parent.resolve().is_relative_to(cache):
+                if link.parent.resolve().is_relative_to(victim):
                     continue  # behind a link that is there already
                 link.parent.mkdir(parents=True, exist_ok=True)
                 if link.is_dir() and not link.is_symlink():
