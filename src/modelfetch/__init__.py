@@ -5,8 +5,8 @@
     model = modelfetch.fetch("unsloth/Qwen3-4B-GGUF", "Q4_K_M")
     model.path      # the first GGUF: what llama.cpp is given
 
-Inside a server use `Engine`. Importing this package is cheap: the HTTP client and huggingface_hub
-are imported at first use.
+Inside a server use `Engine`, and `modelfetch.web` for its HTTP API. Importing this package is
+cheap: the HTTP client and huggingface_hub are imported at first use.
 """
 
 from __future__ import annotations
@@ -78,10 +78,12 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "web":
+        return import_module("modelfetch.web")
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = globals()[name] = getattr(import_module(_LAZY[name]), name)
     return value
 

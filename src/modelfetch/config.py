@@ -196,6 +196,12 @@ class Config:
             raise InvalidConfiguration(
                 f"connections is {self.connections}; it must be from 1 to {MAX_CONNECTIONS}."
             )
+        if isinstance(self.publishers, str):
+            raise InvalidConfiguration(
+                "publishers is one text; it must be a list of names.",
+                hint="In the environment they are divided by commas.",
+            )
+        object.__setattr__(self, "publishers", tuple(self.publishers))
         if self.max_bytes_per_second is not None and self.max_bytes_per_second <= 0:
             raise InvalidConfiguration("max_bytes_per_second must be above zero, or None.")
         if self.layout not in LAYOUTS:

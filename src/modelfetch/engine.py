@@ -10,6 +10,7 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from modelfetch.background import Background
 from modelfetch.broadcast import Broadcast
 from modelfetch.chooser import survey_here
 from modelfetch.config import Config
@@ -64,6 +65,7 @@ class Engine:
         self._planner = Planner(self.config, self._offload, self._layout)
         self._permits = asyncio.Semaphore(self.config.connections)
         self._bucket = TokenBucket(self.config.max_bytes_per_second)
+        self._background = Background(self._offload)
         self._shared: Shared | None = None
         self._is_open = True
         return self
@@ -86,7 +88,8 @@ class Engine:
         finally:
             self._broadcast.close()
             if self._shared is not None:
-                await self._shared.transport.close()
+                await self._background.run(self._shared.transport.close)
+            await self._background.close()
             self._offload.close()
 
     async def plan(
@@ -226,6 +229,7 @@ class Engine:
         if not await self._offload(snapshots.missing, self._layout, plan):
             return await self._finished(plan)
         await self._offload(snapshots.prepare, self._layout, plan)
+        await self._planner.remember(plan)
         running = self._job_for(plan)
         if running is None:
             await self._offload(snapshots.check_space, self._layout, plan)
@@ -273,18 +277,20 @@ class Engine:
         )
 
     async def _gather(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
-        shared = await self._connected()
-        return await Gatherer(shared, self._layout, self.config, plan).run(progress)
+        token = await self._planner.token()
 
-    async def _connected(self) -> Shared:
+        async def gather() -> LocalModel:
+            shared = self._connected(token)
+            return await Gatherer(shared, self._layout, self.config, plan).run(progress)
+
+        return await self._background.run(gather)
+
+    def _connected(self, token: str | None) -> Shared:
         if self._shared is None:
-            token = await self._planner.token()
-            # Nothing is awaited between the look and the deed, so two jobs make one transport.
-            if self._shared is None:
-                transport = Transport(self.config, token, user_agent(self.config))
-                self._shared = Shared(
-                    transport, self._offload, self._permits, self._bucket, self.config.retry
-                )
+            transport = Transport(self.config, token, user_agent(self.config))
+            self._shared = Shared(
+                transport, self._offload, self._permits, self._bucket, self.config.retry
+            )
         return self._shared
 
 

@@ -6,9 +6,9 @@ The hash follows the contiguous front of the file while its rest arrives, readin
 cache, so that the verdict is there a moment after the last byte. It reads what is on the disk, not
 what came over the network: a write that went wrong is found too.
 
-A wrong hash is repaired once: pieces that the disk did not keep are fetched again; if the disk kept
-all, the server sent wrong bytes, and everything is fetched again. After that it is an error, and
-the partial is put aside.
+A wrong hash is repaired: pieces that the disk did not keep are fetched again; if the disk kept all,
+or that was not all, the server sent wrong bytes, and everything is fetched again, once. After that
+it is an error, and the partial is put aside.
 """
 
 from __future__ import annotations
@@ -73,9 +73,12 @@ class FileFetcher:
         Raises:
             ModelFetchError: It cannot be had; what came is kept.
         """
-        async with held(self._shared.offload, BlobLock(self._paths.lock)):
+        lock = BlobLock(self._paths.lock)
+        async with held(self._shared.offload, lock):
             if not await self._shared.offload(self._is_published):
-                partial = PartialFile(self._paths, self._file, durable=self._config.durable)
+                partial = PartialFile(
+                    self._paths, self._file, durable=self._config.durable, alone=lock.is_exclusive
+                )
                 try:
                     await self._shared.offload(partial.open)
                     await self._fill(partial)
@@ -89,18 +92,16 @@ class FileFetcher:
         self._progress.landed = max(self._progress.landed, transfer.done.size)
         digest = await self._transfer(partial, transfer)
         if digest != self._file.blob_name:
-            await self._lose_wrong(partial, transfer)
-            digest = await self._transfer(partial, transfer)
-        if digest != self._file.blob_name:
-            raise await self._rejected(partial, digest)
+            damaged = await self._shared.offload(partial.damaged)
+            for wrong in filter(None, (damaged, [Span(0, self._file.size_bytes)])):
+                await self._shared.offload(partial.forget, wrong)
+                transfer.lose(wrong)
+                digest = await self._transfer(partial, transfer)
+                if digest == self._file.blob_name:
+                    break
+            else:
+                raise await self._rejected(partial, digest)
         await self._shared.offload(partial.publish)
-
-    async def _lose_wrong(self, partial: PartialFile, transfer: Transfer) -> None:
-        wrong = await self._shared.offload(partial.damaged)
-        if not wrong:
-            wrong = [Span(0, self._file.size_bytes)]
-        await self._shared.offload(partial.forget, wrong)
-        transfer.lose(wrong)
 
     async def _rejected(self, partial: PartialFile, digest: str) -> IntegrityError:
         kept = await self._shared.offload(partial.reject)
@@ -158,12 +159,7 @@ class FileFetcher:
     def _is_published(self) -> bool:
         final = self._paths.final
         with storage_errors(final):
-            if not final.is_file() or final.stat().st_size != self._file.size_bytes:
-                return False
-            # Left by a process that was killed between its last two steps, or made superfluous by
-            # another program that has fetched the same blob.
-            self._paths.unlink_partial()
-            return True
+            return final.is_file() and final.stat().st_size == self._file.size_bytes
 
 
 def _first(failures: BaseExceptionGroup[BaseException]) -> BaseException:

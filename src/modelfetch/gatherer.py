@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Mapping
 from functools import partial
 
 from modelfetch.adopter import Adopter
 from modelfetch.config import Config
+from modelfetch.errors import StorageError
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import locate
 from modelfetch.offload import Offload, held
@@ -48,18 +50,30 @@ class Gatherer:
 
         Raises:
             ModelFetchError: A file cannot be had; what came is kept.
+            InsufficientSpace: There is no room for it beside the other downloads.
         """
-        if self._plan.joined_path is None:
-            await self._fetch(self._plan.files, progress)
-        else:
-            await self._fetch_and_join(progress)
+        room = snapshots.room_for(self._layout, self._plan)
+        try:
+            await self._shared.offload(room.take)
+            if self._plan.joined_path is None:
+                await self._fetch(progress)
+            else:
+                await self._fetch_and_join(progress)
+        finally:
+            room.release()
         offload = self._shared.offload
         model = await offload(snapshots.link, self._layout, self._plan)
+        with contextlib.suppress(StorageError):  # the model is there, whatever else is
+            await offload(snapshots.discard_partials, self._layout, self._plan)
         return await published(offload, self._layout, self._config, model)
 
-    async def _fetch(
-        self, files: Iterable[PlannedFile], progress: Mapping[str, FileProgress]
-    ) -> None:
+    async def _fetch(self, progress: Mapping[str, FileProgress]) -> None:
+        # Another program may have put a file into the snapshot itself, where it could make no link.
+        files = await self._shared.offload(snapshots.missing, self._layout, self._plan)
+        for file in self._plan.files:
+            if file not in files:
+                progress[file.path].landed = file.size_bytes
+                progress[file.path].verified = True
         turns = asyncio.Semaphore(FILES_AT_ONCE)
 
         async def fetch_one(file: PlannedFile) -> None:
@@ -80,21 +94,27 @@ class Gatherer:
         offload = self._shared.offload
         # Held from before the first part: whoever waits finds the whole, and fetches no part again.
         async with held(offload, joining.lock):
-            files = await offload(snapshots.missing, self._layout, self._plan)
-            for file in self._plan.files:
-                if file not in files:
-                    progress[file.path].landed = file.size_bytes
-                    progress[file.path].verified = True
-            await self._fetch(files, progress)
-            if await offload(snapshots.is_joined, self._layout, self._plan):
-                return
-            try:
-                await offload(joining.open)
-                while await offload(joining.step):
-                    pass
-                await offload(joining.publish)
-            finally:
-                await offload(joining.close)
+            await self._fetch(progress)
+            if not await self._is_joined():
+                await self._join(joining)
+            await offload(joining.remove_parts)
+
+    async def _join(self, joining: Joining) -> None:
+        offload = self._shared.offload
+        try:
+            await offload(joining.open)
+            while await offload(joining.step):
+                pass
+            await offload(joining.publish)
+        except StorageError:
+            # Where no lock holds, another process may have joined the parts, and removed them.
+            if not await self._is_joined():
+                raise
+        finally:
+            await offload(joining.close)
+
+    async def _is_joined(self) -> bool:
+        return await self._shared.offload(snapshots.is_joined, self._layout, self._plan)
 
     def _fetcher(self, file: PlannedFile, progress: FileProgress) -> FileFetcher:
         plan, transport = self._plan, self._shared.transport

@@ -24,8 +24,9 @@ from urllib.parse import quote
 from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.paths import is_safe_path
+from modelfetch.core.refs import ModelRef
 from modelfetch.core.refusals import refusal
-from modelfetch.errors import InvalidToken
+from modelfetch.errors import InvalidReference, InvalidToken
 from modelfetch.hubcall import HubCall, nonsense
 from modelfetch.transport import Reply, Transport
 from modelfetch.types import RemoteFile, Snapshot
@@ -97,7 +98,8 @@ def list_files(config: Config, token: str | None, repo: str, revision: str) -> S
         tree = call.pages(f"{base}/tree/{commit}?recursive=true&expand=false")
         with call.understood():
             files = _files_of_tree(tree)
-    return Snapshot(repo, revision, commit, tuple(f for f in files if is_safe_path(f.path)))
+    safe = tuple(file for file in files if is_safe_path(file.path))
+    return Snapshot(repo, revision, commit, safe, hub_id=_own_name(info))
 
 
 async def locate(
@@ -127,6 +129,13 @@ async def locate(
         else:
             raise refusal(reply.status, reply.headers, reply.host, repo, commit, time.time())
     raise nonsense(host_of(url), "redirects without end")
+
+
+def _own_name(info: Mapping[str, Any]) -> str | None:
+    try:
+        return ModelRef(str(info.get("id"))).repo
+    except InvalidReference:
+        return None
 
 
 def _files_of_info(info: Mapping[str, Any]) -> list[RemoteFile] | None:

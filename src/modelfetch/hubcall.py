@@ -20,6 +20,9 @@ from modelfetch.errors import HubUnavailable, Offline
 
 __all__ = ["HubCall", "Understood", "nonsense", "user_agent"]
 
+# Of a tree a page has 1000 files: no repository is that large, but a mirror may go in circles.
+MAX_PAGES = 1000
+
 
 def user_agent(config: Config) -> str:
     """Return the User-Agent of all requests."""
@@ -56,14 +59,22 @@ class HubCall:
         """Return the JSON that `url` answers."""
         return self._get(url)[0]
 
-    def pages(self, url: str) -> Iterator[Any]:
-        """Yield the entries of all pages from `url` on; each page stays on the endpoint."""
-        following: str | None = url
-        while following is not None:
-            entries, link = self._get(following)
+    def pages(self, url: str, most: int | None = None) -> Iterator[Any]:
+        """Yield the entries of all pages from `url` on; each page stays on the endpoint.
+
+        Args:
+            url: The first page.
+            most: How many pages there may be; `None` for the bound of this module.
+        """
+        most = MAX_PAGES if most is None else most
+        for _ in range(most):
+            entries, link = self._get(url)
             with self.understood():
                 yield from entries
-                following = self._on_endpoint(link) if link else None
+                if not link:
+                    return
+                url = self._on_endpoint(link)
+        raise nonsense(self._host, f"more than {most} pages")
 
     def understood(self) -> Understood:
         """Return a context in which surprises in an answer become a `HubUnavailable`."""
@@ -112,7 +123,7 @@ class Understood:
 
     def __exit__(self, kind: type[BaseException] | None, error: object, _: object) -> None:
         if kind is not None and issubclass(
-            kind, ValueError | KeyError | TypeError | AttributeError
+            kind, ValueError | KeyError | TypeError | AttributeError | RecursionError
         ):
             raise nonsense(self._host, "something that is not the Hub's answer") from None
 

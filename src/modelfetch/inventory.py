@@ -259,14 +259,14 @@ class DiskUsage:
         partial_bytes: Unfinished downloads among them.
         shared_bytes: The store that huggingface_hub 2 shares between repositories.
         other_bytes: Everything else: data sets, other programs' files, locks.
-        free_bytes: What this user may still write.
+        free_bytes: What this user may still write; `None` where the disk does not tell.
     """
 
     repos: tuple[tuple[str, int], ...]
     partial_bytes: int
     shared_bytes: int
     other_bytes: int
-    free_bytes: int
+    free_bytes: int | None
 
     @property
     def total_bytes(self) -> int:

@@ -12,14 +12,16 @@ from modelfetch.config import Config
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import HubUnavailable, Offline, RateLimited
 from modelfetch.hub import find_token, list_files
-from modelfetch.offload import Offload
-from modelfetch.search import Found, Query, search_models
+from modelfetch.offload import Abandonable, Offload
+from modelfetch.search import Answer, Query, search_models
+from modelfetch.storage.catalogs import recall, remember
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.snapshots import cached_repos, local_snapshot
 from modelfetch.types import Snapshot
 
 __all__ = ["Listing", "Metadata"]
 
+QUESTIONS = 8  # at once
 # A person waits for a plan; a transfer is the place for patience.
 _POLICY = RetryPolicy(attempts=4, base_seconds=0.5, max_seconds=4.0)
 _MAX_WAIT = 10.0
@@ -46,12 +48,13 @@ class Metadata:
 
     Args:
         config: Endpoint, token, what to include.
-        offload: Threads for the Hub client, which blocks.
+        offload: Threads for the cache.
         layout: The cache, which answers when the Hub does not.
     """
 
     def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
         self._config, self._offload, self._layout = config, offload, layout
+        self._ask = Abandonable(QUESTIONS)
         self._token_lock = asyncio.Lock()
         self._token: str | None = None
         self._has_looked = False
@@ -60,7 +63,7 @@ class Metadata:
         """Return the access token, looked up once."""
         async with self._token_lock:
             if not self._has_looked:
-                self._token = await self._offload(find_token, self._config)
+                self._token = await self._ask(find_token, self._config)
                 self._has_looked = True
         return self._token
 
@@ -79,20 +82,25 @@ class Metadata:
                 raise
             return Listing(local, error)
 
-    async def search(self, about: str, query: Query) -> tuple[list[Found], bool]:
+    async def search(self, about: str, query: Query) -> Answer:
         """Return what `search.search_models` does, which also says what is raised."""
         return await self._asked(search_models, about, query)
 
-    async def cached(self) -> list[str]:
-        """Return the repositories that the cache has anything of."""
-        return await self._offload(cached_repos, self._layout)
+    async def searched(self, model: str) -> list[str]:
+        """Return what is in the cache of what a search has found for an id before."""
+        cached = await self._offload(cached_repos, self._layout)
+        return await self._offload(recall, self._layout, cached, model)
+
+    async def remember(self, repo: str, model: str) -> None:
+        """Write down that a search has found `repo`, which the cache has, for an id."""
+        await self._offload(remember, self._layout, repo, model)
 
     async def _asked(self, call: Callable[[Config, str | None, *_Ts], _T], *args: *_Ts) -> _T:
         token = None if self._config.offline else await self.token()
         attempt = 0
         while True:
             try:
-                return await self._offload(call, self._config, token, *args)
+                return await self._ask(call, self._config, token, *args)
             except HubUnavailable as error:
                 attempt += 1
                 wait = _patience(error, attempt)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -12,11 +12,12 @@ from modelfetch.core.labels import parse_label
 from modelfetch.core.names import read_name
 from modelfetch.core.quants import Choice, combine, no_models
 from modelfetch.core.refs import ModelRef, parse
-from modelfetch.core.variants import has_models, read_listing
+from modelfetch.core.variants import read_listing
 from modelfetch.errors import (
     AccessDenied,
     HubUnavailable,
     IncompleteModel,
+    InsufficientMemory,
     InvalidReference,
     ModelFetchError,
     ModelNotFound,
@@ -34,7 +35,9 @@ _ELSE = "Name a repository that has GGUF files."
 # Conversions that are looked into; each is a question to the Hub.
 MAX_TRIED = 8
 # For these the next conversion is looked into: they say that this one has not what was asked for.
-_NOT_THERE = (ModelNotFound, AccessDenied, QuantizationNotFound, IncompleteModel)
+_NOT_THERE = (
+    ModelNotFound, AccessDenied, QuantizationNotFound, IncompleteModel, InsufficientMemory,
+)  # fmt: skip
 
 
 class Planner:
@@ -49,6 +52,7 @@ class Planner:
     def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
         self._config, self._offload = config, offload
         self._metadata = Metadata(config, offload, layout)
+        self._searched: dict[str, str] = {}
         self._repositories = Repositories(config, offload, self._metadata)
 
     async def token(self) -> str | None:
@@ -68,16 +72,27 @@ class Planner:
         ref, request = self._understood(model, quantization, revision)
         with_mmproj = self._config.include_mmproj if include_mmproj is None else include_mmproj
         resolved = await self._repositories.find(ref)
-        if ref.file is not None or has_models(resolved.snapshot.files):
-            return await self._planned(resolved, request, with_mmproj)
+        if ref.file is not None or await self._repositories.has_models(resolved):
+            plan = await self._planned(resolved, request, with_mmproj)
+            if plan.resolved_by is ResolvedBy.HUB_SEARCH:
+                self._searched[plan.repo] = ref.repo
+            return plan
         error: ModelFetchError | None = None
         for repo in await self._conversions(ref, request, resolved, allow_conversions):
             try:
                 found = await self._converted(ref, repo)
                 return await self._planned(found, request, with_mmproj)
-            except _NOT_THERE as not_there:
-                error = error or _about(repo, not_there)
+            except ModelFetchError as failure:
+                error = error or _about(repo, failure)
+                if not isinstance(failure, _NOT_THERE):
+                    raise
         raise error or _no_models(resolved)
+
+    async def remember(self, plan: Plan) -> None:
+        """Write down what a search has found, once the cache has a place for it."""
+        model = self._searched.pop(plan.repo, None)
+        if model is not None:
+            await self._metadata.remember(plan.repo, model)
 
     async def listing(
         self, model: str, revision: str | None, allow_conversions: bool | None = None
@@ -85,11 +100,11 @@ class Planner:
         """Return all files of the repository that `model` is in; see `Engine.variants`."""
         ref, _ = self._understood(model, None, revision)
         resolved = await self._repositories.find(ref)
-        if has_models(resolved.snapshot.files):
+        if await self._repositories.has_models(resolved):
             return resolved
         for repo in await self._conversions(ref, None, resolved, allow_conversions):
             found = await self._converted(ref, repo)
-            if has_models(found.snapshot.files):
+            if await self._repositories.has_models(found):
                 return found
         raise _no_models(resolved)
 
@@ -113,8 +128,8 @@ class Planner:
         self, model: str, quantization: str | None, revision: str | None
     ) -> tuple[ModelRef, str | None]:
         ref = parse(model, hosts=(urlsplit(self._config.endpoint).netloc,))
-        wanted = _agreed("quantization", ref.quantization, quantization)
-        revised = replace(ref, revision=_agreed("revision", ref.revision, revision))
+        wanted = _agreed("quantization", ref.quantization, quantization, _build)
+        revised = replace(ref, revision=_agreed("revision", ref.revision, revision, str))
         return revised, combine(ref.file, wanted)
 
     async def _planned(self, found: Resolved, request: str | None, with_mmproj: bool) -> Plan:
@@ -149,10 +164,9 @@ class Planner:
         """
         if found.listing.unavailable is not None:
             raise found.listing.unavailable
-        repo = found.snapshot.repo
         is_allowed = self._config.allow_conversions if is_allowed is None else is_allowed
         try:
-            conversions = await self._repositories.conversions(repo)
+            conversions = await self._repositories.conversions(found.snapshot)
         except HubUnavailable:
             if is_allowed:
                 raise
@@ -196,10 +210,10 @@ def _owner(repo: str) -> str:
 def _no_models(
     found: Resolved, conversions: Sequence[str] = (), request: str | None = None, hint: str = _ELSE
 ) -> ModelNotFound:
+    if found.rivals:
+        hint = f"It may be one of {', '.join(found.rivals)}: name the one that is meant."
     if conversions:
-        # What is no label may be anything, and a command is copied into a shell.
-        quantization = f":{request}" if request and parse_label(request) else ""
-        commands = [f"modelfetch get {name}{quantization}" for name in conversions[:MAX_TRIED]]
+        commands = [f"modelfetch get {_typed(name, request)}" for name in conversions[:MAX_TRIED]]
         hint = (
             f"Others have converted it: {', '.join(commands)}. Or take the first of them that has "
             "what you ask for: --any-publisher, allow_conversions=True."
@@ -210,10 +224,26 @@ def _no_models(
     return error
 
 
-def _agreed(what: str, in_text: str | None, beside: str | None) -> str | None:
-    if in_text is not None and beside is not None and in_text.lower() != beside.lower():
+def _typed(repo: str, request: str | None) -> str:
+    """Return what to type for a repository; a command is copied into a shell."""
+    try:
+        return str(ModelRef(repo, quantization=request))
+    except InvalidReference:
+        return repo
+
+
+def _agreed(
+    what: str, in_text: str | None, beside: str | None, key: Callable[[str], object]
+) -> str | None:
+    """Return what is said in the reference or beside it; said twice, it must be the same thing."""
+    if in_text is not None and beside is not None and key(in_text) != key(beside):
         raise InvalidReference(
             f"The reference names the {what} {in_text!r}, and {beside!r} is asked for beside it.",
             hint="Give it once.",
         )
     return in_text or beside
+
+
+def _build(quantization: str) -> object:
+    """Return something that is equal for two ways to write one quantization."""
+    return parse_label(quantization) or quantization.casefold()

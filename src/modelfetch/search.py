@@ -1,7 +1,8 @@
 """Finding repositories on the Hub: `GET /api/models`; blocking.
 
-A search is a convenience of the Hub: mirrors often have none, and its answers are what publishers
-say of their own repositories. So it never decides alone; see `repositories`.
+A search is a convenience of the Hub: mirrors often have none, or one that ignores what it does not
+know, and its answers are what publishers say of their own repositories. So who asks looks at each
+answer again; see `repositories`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from urllib.parse import urlencode
 
 from modelfetch.config import Config
 from modelfetch.core.refs import ModelRef
-from modelfetch.errors import InvalidReference
+from modelfetch.errors import InvalidReference, InvalidToken, ModelFetchError, RateLimited
 from modelfetch.hubcall import HubCall
 
-__all__ = ["Found", "Query", "search_models"]
+__all__ = ["Answer", "Found", "Query", "search_models"]
 
-# The Hub gives at most 1000 on a page. What is said by so many repositories is no answer anyway.
 PAGE_SIZE = 100
+# The Hub gives at most 1000 on a page. What is said by so many repositories is no answer anyway.
 MAX_FOUND = 1000
+MAX_PAGES = 2 * MAX_FOUND // PAGE_SIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +48,31 @@ class Found:
     Attributes:
         repo: `owner/name`.
         downloads: In the last 30 days, as the Hub counts them.
+        tags: Its tags, those of its card included.
     """
 
     repo: str
     downloads: int
+    tags: frozenset[str] = frozenset()
 
 
-def search_models(
-    config: Config, token: str | None, about: str, query: Query
-) -> tuple[list[Found], bool]:
-    """Return what the Hub finds, most downloaded first, and whether that is all of it.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a search says.
+
+    Attributes:
+        found: The repositories, each once, most downloaded first.
+        is_all: Whether there are no more.
+        is_possible: Whether the endpoint has a search.
+    """
+
+    found: tuple[Found, ...] = ()
+    is_all: bool = True
+    is_possible: bool = True
+
+
+def search_models(config: Config, token: str | None, about: str, query: Query) -> Answer:
+    """Return what the Hub finds.
 
     Args:
         config: The endpoint, and how long it may take.
@@ -64,24 +81,36 @@ def search_models(
         query: What to look for.
 
     Raises:
-        ModelFetchError: As `hub.list_files`; `ModelNotFound` when the endpoint has no search.
+        InvalidToken, HubUnavailable: As `hub.list_files`.
     """
     fields = [("filter", tag) for tag in query.filters]
     fields += [("author", query.author)] if query.author else []
     fields += [("search", query.word)] if query.word else []
     fields += [("sort", "downloads"), ("direction", "-1"), ("limit", str(PAGE_SIZE))]
     call = HubCall(config, token, about, "main")
-    listed = call.pages(f"{config.endpoint}/api/models?{urlencode(fields)}")
-    with call.understood():
-        first = list(itertools.islice(listed, MAX_FOUND + 1))
-        return list(_read(first[:MAX_FOUND])), len(first) <= MAX_FOUND
+    listed = call.pages(f"{config.endpoint}/api/models?{urlencode(fields)}", MAX_PAGES)
+    try:
+        with call.understood():
+            first = list(itertools.islice(listed, MAX_FOUND + 1))
+            found = {it.repo: it for it in _read(first[:MAX_FOUND])}
+    except ModelFetchError as error:
+        if _means_no_search(error):
+            return Answer(is_possible=False)
+        raise
+    return Answer(tuple(found.values()), is_all=len(first) <= MAX_FOUND)
+
+
+def _means_no_search(error: ModelFetchError) -> bool:
+    is_refused = error.status is not None and (400 <= error.status < 500 or error.status == 501)
+    return is_refused and not isinstance(error, RateLimited | InvalidToken)
 
 
 def _read(entries: Iterable[Any]) -> Iterable[Found]:
     for entry in entries:
-        downloads = entry.get("downloads", 0)
+        downloads, tags = entry.get("downloads", 0), entry.get("tags") or ()
         try:
             repo = ModelRef(entry["id"]).repo
         except InvalidReference:
             continue  # such as the Hub's oldest models, which have no owner
-        yield Found(repo, downloads if isinstance(downloads, int) else 0)
+        known = frozenset(tag for tag in tags if isinstance(tag, str))
+        yield Found(repo, downloads if isinstance(downloads, int) else 0, known)

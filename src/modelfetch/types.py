@@ -98,6 +98,8 @@ class Snapshot:
         commit: The commit that this is, 40 hex digits.
         files: Every file there, in the Hub's order.
         from_cache: True when the Hub was not asked, and `files` holds only what is on disk.
+        hub_id: What the Hub itself calls the repository, which differs from `repo` in case, or
+            altogether after it was renamed; `None` when it did not say.
     """
 
     repo: str
@@ -105,6 +107,7 @@ class Snapshot:
     commit: str
     files: tuple[RemoteFile, ...]
     from_cache: bool = False
+    hub_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,27 @@ async def test_only_what_the_disk_lost_is_fetched_again(
     assert hub.sent_bytes() - sent <= content.size - status.downloaded_bytes + 2 * MiB
 
 
+async def test_wrong_bytes_and_a_disk_that_lost_some_are_both_repaired(
+    hub: FakeHub, settings_for: Settings, place: Path
+) -> None:
+    content = coded(3 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.script(_Both(WrongBytes(at=10), Stall(2 * MiB)), times=None)
+    async with Engine(**settings_for(hub, connections=1, read_timeout=30)) as engine:
+        job = await engine.download(REPO, LABEL)
+        async for status in job.events():
+            if status.downloaded_bytes >= 2 * MiB:
+                break
+        await job.pause()
+        partial = next(place.rglob("*.modelfetch.incomplete"))
+        with partial.open("r+b") as stream:
+            stream.seek(MiB + 100)
+            stream.write(b"\xff")
+        hub.unscript()
+        await job.resume()
+        assert_is(await job.result(), content)
+
+
 async def test_a_host_that_says_429_is_left_alone_by_all_connections(
     hub: FakeHub, engine: Engine
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from modelfetch import (
     ModelNotFound,
     QuantizationNotFound,
     ResolvedBy,
+    hubcall,
+    search,
 )
 from modelfetch.testing import FakeHub
-from modelfetch.testing.faults import Status
+from modelfetch.testing.faults import Reply, Status
 
 ID = "qwen/qwen3-4b-2507"
 BUILT_IN = "lmstudio-community/Qwen3-4B-Instruct-2507-GGUF"
@@ -145,8 +148,21 @@ async def test_a_model_may_stand_on_another(hub: FakeHub, engine: Engine, catalo
     (catalog / "a.yaml").write_text("model: me/coder\nbase: me/tuned\n")
     (catalog / "b.yaml").write_text(f"model: me/tuned\nbase: {ID}\n")
     plan = await engine.plan("me/coder")
-    assert (plan.repo, plan.resolved_by) == (BUILT_IN, ResolvedBy.USER_CATALOG)
-    assert f"me/coder is {BUILT_IN}" in plan.rule
+    assert (plan.repo, plan.resolved_by) == (BUILT_IN, ResolvedBy.BUILT_IN)
+    assert f"me/coder is me/tuned by the user's catalogue, which is {ID} by" in plan.rule
+    assert f"which is {BUILT_IN} by the built-in table" in plan.rule
+
+
+async def test_a_model_may_stand_on_what_a_search_finds(
+    hub: FakeHub, engine: Engine, catalog: Path
+) -> None:
+    hub.add("lmstudio-community/Tiny-1B-GGUF", FILES)
+    (catalog / "a.yaml").write_text("model: me/coder\nbase: acme/tiny-1b\n")
+    plan = await engine.plan("me/coder")
+    assert plan.resolved_by is ResolvedBy.HUB_SEARCH
+    assert "me/coder is acme/tiny-1b by the user's catalogue, which is lmstudio" in plan.rule
+    (catalog / "a.yaml").write_text("model: me/coder\nbase: acme/other\n")
+    assert "me/coder is acme/other by the user's" in str(await failure(engine, "me/coder"))
 
 
 async def test_a_model_may_stand_on_a_repository(
@@ -156,6 +172,17 @@ async def test_a_model_may_stand_on_a_repository(
     (catalog / "a.yaml").write_text("model: Me/Coder\nbase: Acme/Tiny-GGUF\n")
     plan = await engine.plan("Me/Coder")
     assert (plan.repo, plan.resolved_by) == ("Acme/Tiny-GGUF", ResolvedBy.USER_CATALOG)
+
+
+async def test_one_source_that_cannot_be_asked_does_not_hide_the_next(
+    hub: FakeHub, settings_for: Settings, engine: Engine, catalog: Path
+) -> None:
+    hub.add("a/M-GGUF", FILES, disabled=True)
+    hub.add("b/M-GGUF", FILES)
+    (catalog / "m.yaml").write_text(yaml(ID, "a/M-GGUF", "b/M-GGUF"))
+    await (await engine.download(ID)).result()
+    async with Engine(**settings_for(hub, catalog=catalog, offline=True)) as alone:
+        assert (await alone.plan(ID)).repo == "b/M-GGUF"
 
 
 @pytest.mark.parametrize("bases", [["a/a"], ["a/b", "a/a"], ["a/b", "a/c", "a/b"]])
@@ -214,6 +241,61 @@ async def test_of_two_that_could_be_meant_none_is_taken(hub: FakeHub, engine: En
         assert f"lmstudio-community/{repo}" in str(error)
 
 
+async def test_a_search_that_was_cut_proves_nothing(
+    hub: FakeHub, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search, "MAX_FOUND", 2)
+    hub.add("lmstudio-community/Tiny-1B-GGUF", FILES, downloads=9)
+    hub.add("lmstudio-community/Tiny-2B-GGUF", FILES)
+    assert (await engine.plan("acme/tiny-1b")).resolved_by is ResolvedBy.HUB_SEARCH
+    hub.add("lmstudio-community/Tiny-3B-GGUF", FILES)
+    assert isinstance(await failure(engine, "acme/tiny-1b"), ModelNotFound)
+
+
+async def test_a_repository_that_is_there_is_not_replaced_by_a_like_one(
+    hub: FakeHub, engine: Engine
+) -> None:
+    for name in ("gemma-2-27b", "gemma-2-27b-it"):
+        hub.add(f"google/{name}", {"model.safetensors": b"x"})
+    hub.add("lmstudio-community/gemma-2-27b-it-GGUF", FILES)
+    assert isinstance(await failure(engine, "google/gemma-2-27b"), ModelNotFound)
+    plan = await engine.plan("google/gemma-2-27b-it")
+    assert plan.repo == "lmstudio-community/gemma-2-27b-it-GGUF"
+
+
+async def test_what_is_typed_is_not_left_out(hub: FakeHub, engine: Engine) -> None:
+    hub.add("lmstudio-community/Tiny-1B-GGUF", FILES)
+    assert isinstance(await failure(engine, "acme/tiny-1b-instruct"), ModelNotFound)
+
+
+async def test_a_search_that_ignores_what_it_is_asked(hub: FakeHub, engine: Engine) -> None:
+    hub.ignores_queries = True
+    hub.add("evil/Tiny-1B-GGUF", FILES, downloads=9)
+    assert isinstance(await failure(engine, "acme/tiny-1b"), ModelNotFound)
+    hub.add("lmstudio-community/Tiny-1B-GGUF", FILES)
+    assert (await engine.plan("acme/tiny-1b")).repo == "lmstudio-community/Tiny-1B-GGUF"
+
+
+async def test_an_endless_search_ends(hub: FakeHub, engine: Engine) -> None:
+    class Endless:
+        def apply(self, reply: Reply) -> Reply:
+            link = f'<{hub.endpoint}/api/models?cursor=1>; rel="next"'
+            return Reply(200, {"Content-Type": "application/json", "Link": link}, b"[]")
+
+    hub.script(Endless(), on="api", path="/api/models", times=None)
+    assert isinstance(await failure(engine, "acme/tiny-1b"), HubUnavailable)
+    assert len(hub.requests("hub")) < 100
+
+
+async def test_nonsense_from_the_hub(hub: FakeHub, engine: Engine) -> None:
+    class Nested:
+        def apply(self, reply: Reply) -> Reply:
+            return Reply(200, {"Content-Type": "application/json"}, b"[" * 200_000)
+
+    hub.script(Nested(), on="api", times=None)
+    assert isinstance(await failure(engine, "Acme/Tiny"), HubUnavailable)
+
+
 async def test_what_nobody_knows_says_who_was_asked(hub: FakeHub, engine: Engine) -> None:
     error = await failure(engine, "acme/unheard-of")
     assert isinstance(error, ModelNotFound)
@@ -224,6 +306,17 @@ async def test_what_nobody_knows_says_who_was_asked(hub: FakeHub, engine: Engine
 async def test_a_mirror_without_a_search_is_no_fault(hub: FakeHub, engine: Engine) -> None:
     hub.script(Status(404), on="api", path="/api/models", times=None)
     assert isinstance(await failure(engine, "acme/unheard-of"), ModelNotFound)
+
+
+async def test_pages_without_end_end(
+    hub: FakeHub, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hubcall, "MAX_PAGES", 3)
+    hub.add(BUILT_IN, {f"m{n}-Q8_0.gguf": b"x" for n in range(5)})
+    hub.lists_sizes, hub.page_size = False, 1
+    error = await failure(engine, ID)
+    assert isinstance(error, HubUnavailable)
+    assert "more than 3 pages" in str(error)
 
 
 async def test_a_catalogue_answers_when_the_hub_does_not(
@@ -241,38 +334,99 @@ async def test_a_catalogue_answers_when_the_hub_does_not(
         assert isinstance(await failure(alone, "acme/other"), HubUnavailable)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"\xff\xfe\x00",
-        b"model: [",
-        b"- model",
-        f"model: {ID}".encode(),
-        f"model: {ID}\nbase: 5\n".encode(),
-        f"model: {ID}\nbase: []\n".encode(),
-        f"model: {ID}\nbase: [x]\n".encode(),
-        f"model: {ID}\nbase: ../../etc/passwd\n".encode(),
-        f"model: {ID}\nbase:\n - sources: [{{type: huggingface, user: ../a, repo: b}}]".encode(),
-        f"model: {ID}\nbase:\n - sources: [{{type: huggingface}}]".encode(),
-        f"model: {ID}\nbase: {'[' * 5000}".encode(),
-        f"model: {ID}\nbase: a/b\n".encode() + b"#" * (1 << 20),
-        f"model: {ID}\nbase: &a [*a]".encode(),
-        f"# {ID}\nmodel: !!python/object/apply:os.system [exit 1]\n".encode(),
-    ],
-    ids=lambda text: text[:40].decode("utf-8", "replace").replace("\n", "|"),
-)
-async def test_a_broken_file_is_skipped(
-    hub: FakeHub, engine: Engine, catalog: Path, home: Path, text: bytes,
-    caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+BROKEN = [
+    b"\xff\xfe\x00",
+    b"model: [",
+    b"- model",
+    f"model: {ID}".encode(),
+    f"model: {ID}\nbase: 5\n".encode(),
+    f"model: {ID}\nbase: []\n".encode(),
+    f"model: {ID}\nbase: [x]\n".encode(),
+    f"model: {ID}\nbase: ../../etc/passwd\n".encode(),
+    f"model: {ID}\nbase:\n - sources: [{{type: huggingface, user: ../a, repo: b}}]".encode(),
+    f"model: {ID}\nbase:\n - sources: [{{type: huggingface}}]".encode(),
+    f"model: {ID}\nbase: {'[' * 5000}".encode(),
+    f"model: {ID}\nbase: a/b\n".encode() + b"#" * (1 << 20),
+    f"model: {ID}\nbase: &a [*a]".encode(),
+    f"# {ID}\nmodel: !!python/object/apply:os.system [exit 1]\n".encode(),
+]
+UNRELATED = [f"# {ID}\nmodel: !!python/object/apply:os.system [exit 1]\n".encode()]
+TIDY: dict[str, Any] = {"ids": lambda text: text[:40].decode("utf-8", "replace").replace("\n", "|")}
+
+
+@pytest.mark.parametrize("text", BROKEN, **TIDY)
+async def test_a_broken_stub_is_skipped(
+    hub: FakeHub, engine: Engine, home: Path, text: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     hub.add(BUILT_IN, FILES)
-    (catalog / "broken.yaml").write_bytes(text)
     stub(home, "")
     (home / "hub" / "models" / ID / "model.yaml").write_bytes(text)
     with caplog.at_level(logging.WARNING, "modelfetch"):
         assert (await engine.plan(ID)).repo == BUILT_IN
-    if ID.encode() in text and not text.startswith(b"#"):
-        assert caplog.text.count("is skipped") == 2
+    assert ("is skipped" in caplog.text) is (text not in (*UNRELATED, b"- model"))
+
+
+@pytest.mark.parametrize("text", BROKEN, **TIDY)
+async def test_a_broken_file_of_the_user_is_an_error(
+    hub: FakeHub, engine: Engine, catalog: Path, text: bytes
+) -> None:
+    hub.add(BUILT_IN, FILES)
+    path = catalog / "broken.yaml"
+    path.write_bytes(text)
+    if len(text) > 1 << 20:
+        text *= 9
+        path.write_bytes(text)
+    if ID.encode() in text and text not in UNRELATED:
+        error = await failure(engine, ID)
+        assert isinstance(error, InvalidConfiguration)
+        assert str(path) in str(error)
+    else:  # it is about something else, as far as one can see
+        assert (await engine.plan(ID)).repo == BUILT_IN
+
+
+async def test_the_configured_file_must_be_sound(
+    hub: FakeHub, settings_for: Settings, catalog: Path
+) -> None:
+    path = catalog / "model.yaml"
+    path.write_text("model: [")
+    async with Engine(**settings_for(hub, catalog=path)) as engine:
+        assert isinstance(await failure(engine, ID), InvalidConfiguration)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+async def test_a_catalogue_in_another_encoding(
+    hub: FakeHub, engine: Engine, catalog: Path, encoding: str
+) -> None:
+    hub.add("mine/A-GGUF", FILES)
+    (catalog / "m.yaml").write_text(yaml(ID, "mine/A-GGUF"), encoding=encoding)
+    assert (await engine.plan(ID)).repo == "mine/A-GGUF"
+
+
+async def test_a_pipe_in_a_catalogue_blocks_nobody(
+    hub: FakeHub, engine: Engine, catalog: Path, home: Path
+) -> None:
+    hub.add(BUILT_IN, FILES)
+    stub(home, "")
+    path = home / "hub" / "models" / ID / "model.yaml"
+    path.unlink()
+    os.mkfifo(path)
+    assert (await engine.plan(ID)).repo == BUILT_IN
+    os.mkfifo(catalog / "x.yaml")
+    assert isinstance(await failure(engine, ID), InvalidConfiguration)
+
+
+@pytest.mark.parametrize("trouble", [PermissionError(13, "no"), RuntimeError("no home")])
+async def test_a_home_that_cannot_be_looked_into(
+    hub: FakeHub, settings_for: Settings, monkeypatch: pytest.MonkeyPatch, trouble: Exception
+) -> None:
+    def fail() -> Path:
+        raise trouble
+
+    monkeypatch.delenv("MODELFETCH_LMSTUDIO_HOME")
+    monkeypatch.setattr(Path, "home", fail)
+    hub.add(BUILT_IN, FILES)
+    async with Engine(**settings_for(hub)) as engine:
+        assert (await engine.plan(ID)).repo == BUILT_IN
 
 
 async def test_a_stub_speaks_for_its_own_id_only(hub: FakeHub, engine: Engine, home: Path) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from tests.helpers import failure
 
 from modelfetch import (
+    AmbiguousQuantization,
     Engine,
     HubUnavailable,
+    InsufficientMemory,
     ModelNotFound,
     QuantizationNotFound,
     ResolvedBy,
 )
-from modelfetch.testing import FakeHub
+from modelfetch.testing import FakeHub, PositionCoded
 from modelfetch.testing.faults import Reset, Status
 
 BASE = "Qwen/Qwen3-4B-Instruct-2507"
@@ -32,6 +34,12 @@ def converted(
     files = {f"{NAME}-{label}.gguf": f"{repo} {label}".encode() for label in labels or ("Q4_K_M",)}
     tags = (f"base_model:{BASE}", DECLARED) if declared else ()
     hub.add(repo, files, tags=tags, downloads=downloads)
+
+
+@pytest.fixture
+async def engine(hub: FakeHub, settings_for: Settings) -> AsyncIterator[Engine]:
+    async with Engine(**settings_for(hub, memory_bytes=8 << 30)) as engine:
+        yield engine
 
 
 @pytest.fixture(autouse=True)
@@ -72,8 +80,10 @@ async def test_the_error_has_the_command_to_type(hub: FakeHub, engine: Engine) -
     assert str(error).startswith(f"{BASE} has no GGUF files.")
     assert f"modelfetch get unsloth/{NAME}:Q4_K_M" in str(error)
     assert "--any-publisher" in str(error)
-    error = await failure(engine, BASE, "$(reboot)")
-    assert "reboot" not in str(error)
+    for hostile in ("$(reboot)", "Q4_K_M;reboot #", "Q4_K_M\x1b[2J"):
+        error = await failure(engine, BASE, hostile)
+        assert f"modelfetch get unsloth/{NAME}. Or" in str(error)
+    assert f"unsloth/{NAME}:auto" in str(await failure(engine, BASE, "auto"))
 
 
 async def test_what_is_called_so_counts_and_what_is_called_nearly_so_does_not(
@@ -191,6 +201,63 @@ async def test_an_id_of_a_catalogue_may_be_a_repository_without_gguf(
     assert await conversions(engine, "acme/tiny-1b") == ("x/tiny-1b-GGUF",)
     hub.add("lmstudio-community/tiny-1b-GGUF", {"m-Q8_0.gguf": b"x"})
     assert (await engine.plan("acme/tiny-1b")).resolved_by is ResolvedBy.HUB_SEARCH
+
+
+async def test_a_search_that_ignores_what_it_is_asked(hub: FakeHub, engine: Engine) -> None:
+    hub.ignores_queries = True
+    hub.add("popular/LLaMA-GGUF", {"m-Q8_0.gguf": b"x"}, downloads=10**6)
+    assert await conversions(engine) == ()
+    converted(hub, f"unsloth/{NAME}")
+    assert await conversions(engine) == (f"unsloth/{NAME}",)
+
+
+@pytest.mark.parametrize("status", [400, 403, 405, 501])
+async def test_an_endpoint_that_refuses_to_search(
+    hub: FakeHub, engine: Engine, status: int
+) -> None:
+    hub.script(Status(status), on="api", path="/api/models", times=None)
+    assert await conversions(engine) == ()
+    assert "no search" in str(await failure(engine, "acme/unheard-of"))
+
+
+async def test_a_renamed_repository_has_the_conversions_of_its_new_name(
+    hub: FakeHub, engine: Engine
+) -> None:
+    converted(hub, "unsloth/By-Another-Name-GGUF")
+    hub.renamed = {"qwen/Qwen3-4B-instruct-2507": BASE, "old/Name": BASE}
+    for typed in hub.renamed:
+        assert await conversions(engine, typed) == ("unsloth/By-Another-Name-GGUF",)
+
+
+async def test_what_may_be_meant_is_named(hub: FakeHub, engine: Engine) -> None:
+    hub.add("acme/tiny-1b", {"model.safetensors": b"x"})
+    for repo in ("Tiny-1B-GGUF", "acme_tiny-1b-gguf"):
+        hub.add(f"lmstudio-community/{repo}", {"m-Q8_0.gguf": b"x"})
+    assert await conversions(engine, "acme/tiny-1b") == (
+        "lmstudio-community/Tiny-1B-GGUF",
+        "lmstudio-community/acme_tiny-1b-gguf",
+    )
+
+
+async def test_the_best_that_fits_of_all_conversions(hub: FakeHub, engine: Engine) -> None:
+    def large(size: int) -> PositionCoded:
+        return PositionCoded(size, 1, sha256="0" * 64)
+
+    hub.add(f"ggml-org/{NAME}", {"m-Q8_0.gguf": large(20 << 30)}, tags=(DECLARED,))
+    with pytest.raises(InsufficientMemory) as caught:
+        await engine.plan(BASE, "auto", allow_conversions=True)
+    assert f"ggml-org/{NAME}" in str(caught.value)
+    hub.add(f"unsloth/{NAME}", {"m-Q8_0.gguf": large(1 << 30)}, tags=(DECLARED,))
+    plan = await engine.plan(BASE, "auto", allow_conversions=True)
+    assert plan.repo == f"unsloth/{NAME}"
+
+
+async def test_a_tie_in_a_conversion_says_whose_it_is(hub: FakeHub, engine: Engine) -> None:
+    files = {"a-Q8_0.gguf": b"a", "b-Q8_0.gguf": b"b"}
+    hub.add(f"unsloth/{NAME}", files, tags=(DECLARED,))
+    with pytest.raises(AmbiguousQuantization) as caught:
+        await engine.plan(BASE, "Q8_0", allow_conversions=True)
+    assert f"unsloth/{NAME}" in str(caught.value)
 
 
 async def test_hostile_names_in_a_search_are_passed_over(hub: FakeHub, engine: Engine) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -407,3 +409,20 @@ async def test_pauses_and_resumes_at_once_leave_no_task_behind(
     await asyncio.gather(job.pause(), job.resume(), job.pause(), return_exceptions=True)
     running = [t for t in asyncio.all_tasks() if t.get_name() == f"modelfetch {job.id}"]
     assert (job.state is JobState.DOWNLOADING) == bool(running)
+
+
+async def test_transfers_do_not_run_in_the_loop_of_the_host(hub: FakeHub, engine: Engine) -> None:
+    hub.add(REPO, {FILE: coded(4 * MiB)})
+    hub.rate = 2 * MiB
+    job = await engine.download(REPO, LABEL)
+    async with contextlib.aclosing(job.events()) as statuses:
+        async for status in statuses:
+            if status.downloaded_bytes:
+                break
+    assert "modelfetch-transfers" in {thread.name for thread in threading.enumerate()}
+    coroutines = {task.get_coro().__qualname__ for task in asyncio.all_tasks()}
+    assert not any("Worker" in name or "FileFetcher" in name for name in coroutines)
+    hub.rate = None
+    await job.result()
+    await engine.close()
+    assert "modelfetch-transfers" not in {thread.name for thread in threading.enumerate()}

@@ -29,7 +29,7 @@ from modelfetch import (
     RevisionNotFound,
     StorageError,
 )
-from modelfetch.testing import FakeHub, HtmlPage, PositionCoded, Status
+from modelfetch.testing import FakeHub, HtmlPage, PositionCoded, Stall, Status
 from modelfetch.testing import RateLimited as TooMany
 
 Settings = Callable[..., dict[str, Any]]
@@ -257,3 +257,23 @@ async def test_a_folder_in_a_link_and_a_quantization_go_together(
     assert [file.path for file in plan.files] == ["b/m-Q8_0.gguf"]
     error = await failure(engine, f"https://huggingface.co/{REPO}/blob/main/b/m-Q8_0.gguf", "Q4_0")
     assert isinstance(error, InvalidReference)
+
+
+async def test_plans_to_a_silent_hub_hold_up_neither_transfers_nor_whoever_gives_up(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    hub.add(REPO, {FILE: coded(4 * MiB)})
+    hub.add("acme/silent-GGUF", {FILE: b"x"})
+    hub.script(Stall(at=0), on="api", path="*silent*", times=None)
+    hub.rate = 4 * MiB
+    async with Engine(**settings_for(hub, hub_timeout=60.0)) as engine:
+        job = await engine.download(REPO, LABEL)
+        plans = [asyncio.create_task(engine.plan("acme/silent-GGUF")) for _ in range(16)]
+        while len(hub.requests("hub")) < 5:
+            await asyncio.sleep(0.01)
+        hub.rate = None
+        assert_is(await job.result(), coded(4 * MiB))
+        for plan in plans:
+            plan.cancel()
+        ended = await asyncio.gather(*plans, return_exceptions=True)
+    assert all(isinstance(error, asyncio.CancelledError) for error in ended)

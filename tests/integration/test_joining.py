@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -10,7 +11,19 @@ from typing import Any
 import pytest
 from tests.helpers import REPO, MiB, assert_same, coded, final_names
 
-from modelfetch import Engine, FileRole, IncompleteModel, InsufficientSpace, JobState
+from modelfetch import (
+    Engine,
+    FileRole,
+    IncompleteModel,
+    InsufficientSpace,
+    JobState,
+    Plan,
+    PlannedFile,
+    StorageError,
+)
+from modelfetch.storage import locks
+from modelfetch.storage.joining import Joining
+from modelfetch.storage.layout import Layout
 from modelfetch.testing import BytesContent, FakeHub, PositionCoded, Stall, WrongBytes
 
 Settings = Callable[..., dict[str, Any]]
@@ -121,3 +134,108 @@ async def test_room_is_needed_for_parts_and_whole(hub: FakeHub, engine: Engine) 
     with pytest.raises(InsufficientSpace) as caught:
         await engine.download(REPO, "Q8_0")
     assert caught.value.needed_bytes == 4 * size
+
+
+class TestWithoutLocks:
+    """Where a lock excludes nobody, each process joins for itself, and one of them is first."""
+
+    @pytest.fixture(autouse=True)
+    def no_locks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(locks, "_lock", lambda fd: None)
+
+    async def test_two_engines(self, hub: FakeHub, settings_for: Settings, place: Path) -> None:
+        hub.add(REPO, parts())
+        hub.rate = 8 * MiB
+        async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as other:
+            jobs = [await engine.download(REPO, "Q8_0") for engine in (one, other)]
+            for job in jobs:
+                assert_same((await job.result()).path, WHOLE)
+        assert sorted(path.name for path in place.rglob("blobs/*")) == [WHOLE.sha256]
+
+    async def test_the_parts_are_gone_because_another_was_faster(
+        self, hub: FakeHub, engine: Engine, monkeypatch: pytest.MonkeyPatch, place: Path
+    ) -> None:
+        hub.add(REPO, parts())
+        step = Joining.step
+
+        def another_is_faster(self: Joining) -> bool:
+            monkeypatch.setattr(Joining, "step", step)
+            other = Joining(self._layout, self._plan, durable=True)
+            run(other)
+            other.remove_parts()
+            return self.step()
+
+        monkeypatch.setattr(Joining, "step", another_is_faster)
+        assert_same((await (await engine.download(REPO, "Q8_0")).result()).path, WHOLE)
+        assert sorted(path.name for path in place.rglob("blobs/*")) == [WHOLE.sha256]
+
+
+def run(joining: Joining) -> None:
+    joining.open()
+    while joining.step():
+        pass
+    joining.publish()
+    joining.close()
+
+
+@pytest.fixture
+def fetched(place: Path) -> tuple[Layout, Plan]:
+    """Parts in the cache, not joined yet."""
+    layout, files = Layout(place), []
+    for name, content in parts().items():
+        files.append(PlannedFile(name, content.size, content.sha256, None, FileRole.BYTE_PART))
+        blob = layout.blob(REPO, content.sha256).final
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        blob.write_bytes(content.read(0, content.size))
+    return layout, Plan(REPO, "main", "a" * 40, "Q8_0", "rule", tuple(files), "m.Q8_0.gguf")
+
+
+def joined(layout: Layout) -> Path:
+    return layout.snapshot(REPO, "a" * 40, "m.Q8_0.gguf")
+
+
+def test_a_draft_is_nobody_elses(fetched: tuple[Layout, Plan]) -> None:
+    one, other = (Joining(*fetched, durable=True) for _ in range(2))
+    one.open()
+    while one.step():
+        pass
+    other.open()
+    one.publish()
+    assert_same(joined(fetched[0]), WHOLE)
+    while other.step():
+        pass
+    assert_same(joined(fetched[0]), WHOLE)
+    other.publish()
+    assert_same(joined(fetched[0]), WHOLE)
+    assert list(fetched[0].root.rglob("*.incomplete")) == []
+
+
+@pytest.mark.parametrize(
+    ("is_locked", "is_old", "is_left"),
+    [(True, False, False), (False, False, True), (False, True, False)],
+)
+def test_a_draft_of_a_killed_process_is_removed_once_it_is_nobodys(
+    fetched: tuple[Layout, Plan], is_locked: bool, is_old: bool, is_left: bool
+) -> None:
+    Joining(*fetched, durable=True).open()
+    (draft,) = fetched[0].root.rglob("*.modelfetch-join.incomplete")
+    if is_old:
+        os.utime(draft, (0, 0))
+    joining = Joining(*fetched, durable=True)
+    if is_locked:
+        assert joining.lock.try_acquire()
+    run(joining)
+    joining.lock.release()
+    assert draft.exists() is is_left
+
+
+def test_a_part_that_was_cut_short_is_found(fetched: tuple[Layout, Plan]) -> None:
+    layout, plan = fetched
+    with layout.blob(REPO, plan.files[1].blob_name).final.open("r+b") as part:
+        part.truncate(1000)
+    joining = Joining(*fetched, durable=True)
+    with pytest.raises(StorageError, match="a part was changed"):
+        run(joining)
+    joining.close()
+    assert list(layout.root.rglob("*.incomplete")) == []
+    assert not joined(layout).exists()

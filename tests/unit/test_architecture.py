@@ -22,7 +22,7 @@ LAYERS = [
     ["core"],
     ["config"],
     ["offload", "storage", "transport", "memory"],
-    ["chooser", "cache"],
+    ["background", "chooser", "cache"],
     ["hubcall"],
     ["hub", "search"],
     ["shared"],
@@ -35,6 +35,7 @@ LAYERS = [
     ["jobs"],
     ["engine"],
     ["blocking", "repairs"],
+    ["web"],
     ["__init__"],
     ["testing"],
     ["cli"],
@@ -101,7 +102,8 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload shared worker fetcher gatherer metadata broadcast jobs engine blocking cli"
+    expected = "offload background shared worker fetcher gatherer metadata broadcast jobs engine"
+    expected += " blocking web cli"
     assert using == set(expected.split())
 
 

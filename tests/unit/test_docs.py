@@ -56,3 +56,31 @@ def test_the_table_of_ids_is_the_one_in_the_code() -> None:
     text = (ROOT / "docs/resolving.md").read_text()
     table = text.partition("| id | repository |\n|---|---|\n")[2].partition("\n\n")[0]
     assert dict(re.findall(r"^\| `(.+?)` \| `(.+?)` \|$", table, re.M)) == BUILT_IN
+
+
+def test_the_embedding_guide_quotes_the_examples() -> None:
+    examples = [path.read_text() for path in (ROOT / "examples").glob("*.py")]
+    quoted = blocks("docs/embedding.md", "python")
+    assert quoted
+    for code in quoted:
+        lines = [line for line in code.splitlines() if line]
+        wanted = r"\n\s*".join(re.escape(line.strip()) for line in lines)
+        assert any(re.search(wanted, example) for example in examples), code
+
+
+def test_the_guides_name_every_example_and_every_setting() -> None:
+    from dataclasses import fields
+
+    from modelfetch.web import WebConfig
+    from modelfetch.web.table import OPERATIONS, STATUSES
+
+    embedding, http = ((ROOT / f"docs/{name}.md").read_text() for name in ("embedding", "http"))
+    for path in (ROOT / "examples").glob("*.py"):
+        assert f"examples/{path.name}" in embedding
+    for field in fields(WebConfig):
+        assert f"`{field.name}`" in embedding
+    for operation in OPERATIONS:
+        assert f"`{operation.method} {operation.path}" in http
+    for kind, status in STATUSES.items():
+        if kind not in ("network_error", "integrity_error"):  # of jobs, never of a request
+            assert re.search(rf"\| [\d, ]*{status}[\d, ]* \|.*`{kind}`", http), kind

@@ -1,4 +1,4 @@
-"""The command line: `get`, `plan`, `quants` and `demo`; `cli.cache` has the housekeeping."""
+"""The command line: `get`, `plan`, `quants`, `serve` and `demo`; `cli.cache` keeps house."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
@@ -16,9 +16,16 @@ import click
 from modelfetch._version import __version__
 from modelfetch.cli.cache import COMMANDS
 from modelfetch.cli.display import JsonLines, choose_display, show_adopted, show_plan
+from modelfetch.cli.options import (
+    ENGINE_OPTIONS,
+    MODEL_OPTIONS,
+    PLAN_OPTIONS,
+    SERVER_OPTIONS,
+    TRANSFER_OPTIONS,
+    options,
+)
 from modelfetch.cli.quants import show_variants
-from modelfetch.config import LAYOUTS, Config, parse_rate
-from modelfetch.core.fit import parse_size
+from modelfetch.config import Config
 from modelfetch.engine import Engine
 from modelfetch.errors import (
     AccessDenied,
@@ -40,6 +47,7 @@ from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
 from modelfetch.status import JobState
 from modelfetch.types import LocalModel, Plan
+from modelfetch.web.settings import WebConfig
 
 __all__ = ["exit_code", "run"]
 
@@ -71,87 +79,6 @@ def exit_code(error: ModelFetchError) -> int:
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), 1)
 
 
-class _Rate(click.ParamType[float]):
-    name = "rate"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        try:
-            return parse_rate(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Size(click.ParamType[int]):
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        try:
-            return parse_size(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def _option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
-    """Return an option that `MODELFETCH_<NAME>` sets too."""
-    name = max(names, key=len).removeprefix("--").replace("-", "_").upper()
-    env = f"MODELFETCH_{name}"
-    return click.option(*names, help=help, envvar=env, show_envvar=True, **settings)
-
-
-_MODEL_OPTIONS = (
-    click.argument("model"),
-    _option("--revision", metavar="R", help="Branch, tag, refs/pr/N or commit."),
-    _option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache."),
-    _option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
-    _option("--token", help="Access token; HF_TOKEN sets it too."),
-    _option("--no-mmproj", is_flag=True, help="Leave out the multimodal projector."),
-    _option(
-        "--catalog", type=click.Path(path_type=Path), help="A model.yaml, or a folder of such."
-    ),
-    click.option(
-        "--any-publisher",
-        "allow_conversions",
-        is_flag=True,
-        envvar="MODELFETCH_ALLOW_CONVERSIONS",
-        show_envvar=True,
-        help="Take somebody's GGUF conversion of a model that has none itself.",
-    ),
-    _option("--memory", type=_Size(), help="Such as 12G: what a model may use; else what is free."),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
-)
-_QUANTIZATION = "Such as Q4_K_M, or a file; auto: the best that fits in the memory."
-_PLAN_OPTIONS = (
-    *_MODEL_OPTIONS,
-    _option("-q", "--quantization", metavar="QUANT", help=_QUANTIZATION),
-)
-_TRANSFER_OPTIONS = (
-    _option("--connections", type=int, metavar="N", help="At once, over all files."),
-    _option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most."),
-    _option(
-        "--adopt-from",
-        type=click.Path(path_type=Path),
-        multiple=True,
-        help="A folder to look for the files in before they are fetched; may be given again.",
-    ),
-    click.option("--no-adopt", is_flag=True, help="Fetch what other programs here have, too."),
-    _option("--local-dir", type=click.Path(path_type=Path), help="Put the files here too."),
-    _option(
-        "--layout",
-        type=click.Choice(LAYOUTS),
-        help="In --local-dir: <file>, or LM Studio's <owner>/<repository>/<file>.",
-    ),
-)
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Any]:
-    def decorate(command: Callable[..., None]) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="modelfetch")
 def _cli() -> None:
@@ -159,7 +86,7 @@ def _cli() -> None:
 
 
 @_cli.command()
-@_options(*_PLAN_OPTIONS, *_TRANSFER_OPTIONS)
+@options(*PLAN_OPTIONS, *TRANSFER_OPTIONS)
 def get(
     model: str, quantization: str | None, revision: str | None, as_json: bool, **settings: Any
 ) -> None:
@@ -188,7 +115,7 @@ def get(
 
 
 @_cli.command()
-@_options(*_PLAN_OPTIONS)
+@options(*PLAN_OPTIONS)
 def plan(
     model: str, quantization: str | None, revision: str | None, as_json: bool, **settings: Any
 ) -> None:
@@ -206,7 +133,7 @@ def plan(
 
 
 @_cli.command()
-@_options(*_MODEL_OPTIONS)
+@options(*MODEL_OPTIONS)
 def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> None:
     """List what MODEL comes in, what is on disk, and what fits in the memory."""
 
@@ -219,6 +146,26 @@ def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> 
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
         show_variants(result)
+
+
+@_cli.command()
+@options(*SERVER_OPTIONS, *ENGINE_OPTIONS, *TRANSFER_OPTIONS)
+def serve(
+    host: str,
+    port: int,
+    api_token: str | None,
+    allow_host: tuple[str, ...],
+    allow_origin: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    """Serve LM Studio's download API over HTTP, until Ctrl-C or SIGTERM."""
+    from modelfetch.cli.serve import serve_until_stopped
+
+    async def work() -> None:
+        web = WebConfig(api_token=api_token, allowed_hosts=allow_host, allow_origins=allow_origin)
+        await serve_until_stopped(_config(settings), web, host, port)
+
+    _guarded(work(), as_json=False)
 
 
 @_cli.command()
@@ -272,12 +219,12 @@ def _guarded(work: Coroutine[Any, Any, _T], as_json: bool) -> _T:
 
 
 def _without_token(words: list[str]) -> list[str]:
-    """Return a command's words less the token, which has no business in a log."""
-    after_token = [False, *(word == "--token" for word in words)]
+    """Return a command's words less its tokens, which have no business in a log."""
+    after_token = [False, *(word in ("--token", "--api-token") for word in words)]
     return [
         word
         for word, is_value in zip(words, after_token, strict=False)
-        if not is_value and not word.startswith("--token")
+        if not is_value and not word.startswith(("--token", "--api-token"))
     ]
 
 

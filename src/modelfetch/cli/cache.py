@@ -179,15 +179,16 @@ def _du(cache_dir: Path | None, as_json: bool) -> None:
     table = _table(">size", "what")
     for repo, size in usage.repos:
         table.add_row(decimal(size), escape(repo))
-    rest = (
+    rest: tuple[tuple[int | None, str], ...] = (
         (usage.shared_bytes, "shared between repositories by huggingface_hub"),
         (usage.other_bytes, "other files"),
         (usage.total_bytes, "in all"),
         (usage.partial_bytes, "of it unfinished downloads"),
         (usage.free_bytes, "free"),
     )
-    for size, what in rest:
-        table.add_row(decimal(size), f"[dim]{what}[/]")
+    for number, what in rest:
+        if number is not None:
+            table.add_row(decimal(number), f"[dim]{what}[/]")
     _show(table)
 
 

@@ -110,16 +110,18 @@ def same_name(one: str, other: str) -> bool:
 def same_model(model: str, repo: str) -> bool:
     """Return whether a catalogue's id may be that repository.
 
-    As `same_name`, and `Instruct` or `it` do not count: catalogues leave them out.
+    As `same_name`, but the repository may say `Instruct` or `it` where the id does not: catalogues
+    leave that out. What the id does say is there for a reason.
     """
     owner = model.partition("/")[0]
-    mine, other = _normal(model, owner), _normal(repo, owner)
-    return [w for w in mine if w not in _UNTOLD] == [w for w in other if w not in _UNTOLD]
+    mine = _normal(model, owner)
+    untold = _UNTOLD.difference(mine)
+    return mine == [word for word in _normal(repo, owner) if word not in untold]
 
 
 def search_word(repo: str) -> str:
     """Return the word that a search for `repo` had best look for: its longest one with a letter."""
-    words = _words(repo.partition("/")[2])
+    words = [word for word in _words(repo.partition("/")[2]) if word not in _UNTOLD]
     return max(words, key=lambda word: (any(map(str.isalpha, word)), len(word)), default=repo)
 
 

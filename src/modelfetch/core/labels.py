@@ -6,7 +6,9 @@ for a substring get exactly these wrong. A name can hold several tokens:
 
 * Real quantizations beat floats: `Q4_K_M-fp16` keeps some tensors in fp16, and
   `x.f16.gguf.Q4_K_M` was made from fp16.
-* Among equals the last one wins: `gemma-qat-q4_0-unquantized.Q6_K`.
+* Among equals the last one wins: `gemma-qat-q4_0-unquantized.Q6_K`. After a dot it is the label and
+  no more, as converters append it to the name of what they convert; after anything else the first
+  one is a prefix, since both are about this file: `MXFP4_MOE-Q8_0` is not `Q8_0`.
 * A bare `Q8` counts only at the end, and only when there is no real one: it is mostly a tag
   (`Q6_K-Q8`), and `Q3-30B` is a model.
 
@@ -74,14 +76,21 @@ class Label:
 
     Attributes:
         label: In upper case with `_`, such as `Q4_K_M`; `F16` for fp16.
-        prefix: `UD` (unsloth dynamic), `I1` (mradermacher's weighted), `SMOL`, `IMAT`, or a float
-            (`bf16-q8_0`: what the tensors are that are not `Q8_0`).
+        prefix: `UD` (unsloth dynamic), `I1` (mradermacher's weighted), `SMOL`, `IMAT`, a float
+            (`bf16-q8_0`: what the tensors are that are not `Q8_0`), or another label with what
+            follows it (`MXFP4_MOE-Q8_0`).
         tag: What follows the label, in lower case, such as `fp16`, `mtp` or `3.57bpw`.
     """
 
     label: str
     prefix: str | None = None
     tag: str | None = None
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether another quantization is its prefix, as of a build that has tensors of both."""
+        other = None if self.prefix is None else parse_label(self.prefix)
+        return other is not None and other.label not in FLOATS
 
     def __str__(self) -> str:
         return "-".join(part for part in (self.prefix, self.label, self.tag) if part)
@@ -120,14 +129,21 @@ def find_label(stem: str) -> tuple[int, Label] | None:
         stem: A file's name without extension and shard suffix, or a folder's.
     """
     best: re.Match[str] | None = None
-    grade = -1
-    for match in _LABEL.finditer(stem.upper() if stem.isascii() else _ascii_upper(stem)):
+    grade, start = -1, 0
+    text = stem.upper() if stem.isascii() else _ascii_upper(stem)
+    for match in _LABEL.finditer(text):
         rank = 2 if match["strong"] else 1 if match["bare"] else 0
         if rank >= grade:
+            if rank < 2 or grade < 2 or text[match.start() - 1] == ".":
+                start = match.start()
             best, grade = match, rank
     if best is None:
         return None
-    return best.start(), _label(best[best.lastgroup or 0], best["prefix"], stem[best.end() :])
+    token = best[best.lastgroup or 0]
+    if start == best.start():
+        return start, _label(token, best["prefix"], stem[best.end() :])
+    mixed = text[start : best.start(best.lastgroup or 0)].rstrip("-_ .")
+    return start, Label(_normal(token), mixed, _tag(stem[best.end() :]))
 
 
 @lru_cache(maxsize=1024)

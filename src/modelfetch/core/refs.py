@@ -10,9 +10,8 @@ What follows a last `@` is a quantization when it begins with a quantization lab
 called like a label is still reachable: `@f16:Q8_0`, `@f16/path`, or a link with `/tree/f16`.
 
 Percent-encoding is undone everywhere. A slash in a revision must be encoded (`@feature%2Fx`), but
-for `refs/pr/1` and `refs/convert/x`, which huggingface_hub understands as they are. `#revision`
-(node-llama-cpp) and `.../file@revision` (LocalAI) work too, but not in links: there, a fragment
-is a place on the page.
+for `refs/pr/1` and `refs/convert/x`. `#revision` (node-llama-cpp) and `.../file@revision` (LocalAI)
+work too, but not in links: there, a fragment is a place on the page.
 
 Sources: huggingface_hub `utils/_hf_uris.py` and `utils/_validators.py`; LM Studio `lms get`.
 """
@@ -126,10 +125,8 @@ def parse(text: str, *, hosts: Collection[str] = ("huggingface.co", "hf.co")) ->
         InvalidReference: `text` is no model reference; the message says what was understood.
     """
     text = text.strip()
-    if not text:
-        raise _invalid("The model reference is empty.")
-    if len(text) > MAX_LENGTH:
-        raise _invalid(f"A model reference has at most {MAX_LENGTH} characters.")
+    if not text or len(text) > MAX_LENGTH:
+        raise _invalid(f"A model reference has from 1 to {MAX_LENGTH} characters.")
     if not text.isprintable() or any(c.isspace() for c in text):
         raise _invalid(f"{_shown(text)} contains a space or a control character.")
     if "\\" in text:
@@ -139,6 +136,8 @@ def parse(text: str, *, hosts: Collection[str] = ("huggingface.co", "hf.co")) ->
         host = _host(text)
         if host in _CATALOG_HOSTS or host in _known(hosts):
             return _parse_link(text, hosts)
+        if text[0] in "./~":
+            raise _invalid(f"{_shown(text)} is a path on this machine, not a model of the Hub.")
         if "." in host and text.count("/") > 1:
             raise _invalid(f"{_shown(host)} looks like a host, and is not the configured Hub's.")
         return _parse_name(text[3:] if text[:3].lower() == "hf:" else text)
@@ -192,9 +191,10 @@ def _parse_link(body: str, hosts: Collection[str]) -> ModelRef:
     if page is not None and (page not in _PAGES or not revision):
         raise _invalid(f"The link leads to the page {_shown(page)}, not to a model or its files.")
     if page is None:
-        # The file viewer on the page of a model.
-        shown = re.search(r"(?:^|&)show_file_info=([^&]+)", query)
-        revision, file = match["last"], shown[1] if shown else None
+        revision, file = match["last"], None
+    shown = re.search(r"(?:^|&)show_(?:file_info|tensors)=([^&]+)", query)
+    if shown and page in (None, "tree"):  # the file viewer
+        file = shown[1]
     return _reference(match["repo"], revision, file, quantization)
 
 

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from modelfetch.core.labels import Label, parse_label, tag_key
-from modelfetch.core.variants import Build, closest, place
+from modelfetch.core.variants import Build, closest, place, whole_first
 
 __all__ = ["DEFAULTS", "Match", "default", "find", "main_model"]
 
@@ -77,7 +77,9 @@ def default(builds: Sequence[Build], root: str = "") -> Match:
         builds: At least one build.
         root: Folder that all of them are in.
     """
-    usable = main_model([b for b in builds if not b.byte_split] or builds, root)
+    usable: Sequence[Build] = whole_first(main_model(builds, root))
+    usable = [build for build in usable if not build.byte_split] or usable
+    usable = [build for build in usable if not _is_mixed(build)] or usable
     for text in DEFAULTS:
         match = _by_label(usable, text, root)
         if match is not None:
@@ -95,6 +97,10 @@ def main_model(builds: Sequence[Build], root: str = "") -> Sequence[Build]:
     top = [build for build in builds if place(build, root) < 2]
     bases = {build.name.base for build in top}
     return [build for build in builds if build.name.base in bases] or builds
+
+
+def _is_mixed(build: Build) -> bool:
+    return build.quantization is not None and build.quantization.is_mixed
 
 
 def _as_default(match: Match, text: str) -> Match:
@@ -139,11 +145,12 @@ def _by_label(builds: Sequence[Build], text: str, root: str = "") -> Match | Non
     labelled = [(build, build.quantization) for build in builds]
     for fits, rule in _attempts(wanted):
         found = [build for build, label in labelled if label is not None and fits(label)]
-        # The same build whole spares the joining of its parts.
-        found = [build for build in found if not build.byte_split] or found
         if found:
             best = closest(found, root)
-            where = "" if len(best) == len(found) else ", ahead of those in other folders"
+            # The same build whole spares the joining of its parts.
+            best = [build for build in best if not build.byte_split] or best
+            is_near = all(place(build, root) == place(best[0], root) for build in found)
+            where = "" if is_near else ", ahead of those in other folders"
             if place(best[0], root) == 2:
                 where = f", in the folder {best[0].name.directory}"
             rule = rule.format(asked=wanted, found=best[0].quantization) + where
@@ -173,9 +180,11 @@ def _attempts(wanted: Label) -> list[tuple[Callable[[Label], bool], str]]:
     if wanted.prefix is None:
         attempts.append((alias, other))
     if wanted.tag is None:
+        called = (wanted.label, *names)
         attempts.append((lambda x: x.label == wanted.label and prefix(x), only))
-    if wanted.tag is None and wanted.prefix is None:
-        attempts.append((lambda x: x.label == wanted.label, only))
+        if wanted.prefix is None:
+            attempts.append((lambda x: x.label == wanted.label, only))
+        attempts.append((lambda x: x.label in called and prefix(x), only))
     return attempts
 
 

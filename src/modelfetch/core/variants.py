@@ -17,7 +17,17 @@ from modelfetch.core.names import FileName, read_name
 from modelfetch.errors import Variant
 from modelfetch.types import FileRole, RemoteFile
 
-__all__ = ["Build", "Entry", "closest", "group", "has_models", "place", "read_listing", "variants"]
+__all__ = [
+    "Build",
+    "Entry",
+    "closest",
+    "group",
+    "has_models",
+    "place",
+    "read_listing",
+    "variants",
+    "whole_first",
+]
 
 _MODELS = (FileRole.MODEL, FileRole.BYTE_PART)
 
@@ -159,7 +169,14 @@ def closest(builds: Sequence[Build], root: str = "") -> list[Build]:
     """Return those of `builds` that have the best place."""
     places = [place(build, root) for build in builds]
     best = min(places, default=0)
-    return [build for build, found in zip(builds, places, strict=True) if found == best]
+    near = [build for build, found in zip(builds, places, strict=True) if found == best]
+    return whole_first(near)
+
+
+def whole_first(builds: Sequence[Build]) -> list[Build]:
+    """Return `builds` without the shards and parts of what is among them as one file, too."""
+    whole = {(b.name.directory, b.name.stem) for b in builds if b.count == 1 and not b.byte_split}
+    return [b for b in builds if b.count == 1 or (b.name.directory, b.name.stem) not in whole]
 
 
 def _build(members: Sequence[Entry]) -> Build:

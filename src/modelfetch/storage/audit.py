@@ -175,8 +175,9 @@ def _demote(paths: BlobPaths, damage: Damage) -> None:
         if paths.partial.stat().st_size > damage.size_bytes:
             os.truncate(paths.partial, damage.size_bytes)
         header = Header(damage.entry.blob, damage.size_bytes, disk.boot_id())
+        encoder = Encoder()
         with paths.journal.open("xb") as journal:
-            journal.write(Encoder().whole(header, damage.sound, ()))
+            journal.write(encoder.whole(header, damage.sound, ()) + encoder.closed())
     else:
         content.unlink(missing_ok=True)
     paths.sums.unlink(missing_ok=True)

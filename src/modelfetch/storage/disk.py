@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -11,7 +12,16 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-__all__ = ["allocate", "allocated_bytes", "boot_id", "flush", "free_bytes", "read_at", "write_at"]
+__all__ = [
+    "allocate",
+    "allocated_bytes",
+    "boot_id",
+    "device",
+    "flush",
+    "free_bytes",
+    "read_at",
+    "write_at",
+]
 
 # Nothing of ours is ever a link: one in its place was planted, and may lead anywhere.
 NO_FOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
@@ -19,6 +29,7 @@ BINARY: int = getattr(os, "O_BINARY", 0)
 _KEEP_SIZE = 1  # FALLOC_FL_KEEP_SIZE in linux/falloc.h
 _MAX_PARTS = 512  # half of Linux's IOV_MAX; arrivals of 64 KiB fill a piece with 16
 _NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})
+_FULL_FSYNC = 51 if sys.platform == "darwin" else None  # F_FULLFSYNC in sys/fcntl.h
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _seek_lock = threading.Lock()
 
@@ -97,28 +108,49 @@ def allocate(fd: int, size_bytes: int) -> None:
 
 
 def flush(fd: int) -> None:
-    """Return once the file's data, and what is needed to find it, are on the disk."""
-    if sys.platform == "darwin":  # pragma: no cover
+    """Return once the file's data, and what is needed to find it, are on the disk.
+
+    Raises:
+        OSError: The disk failed.
+    """
+    if _FULL_FSYNC is not None:
         import fcntl
 
-        fcntl.fcntl(fd, fcntl.F_FULLFSYNC)  # fsync there leaves data in the drive's cache
+        # fsync there leaves data in the drive's cache. Network and foreign file systems refuse
+        # this call, and have no better one.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, _FULL_FSYNC)
+            return
+        os.fsync(fd)
     elif hasattr(os, "fdatasync"):
         os.fdatasync(fd)
     else:  # pragma: no cover
         os.fsync(fd)
 
 
-def free_bytes(folder: Path) -> int:
+def free_bytes(folder: Path) -> int | None:
     """Return the bytes that this user may still write where `folder` is, or will be.
+
+    `None` where the file system does not tell, as some network ones do.
 
     Raises:
         OSError: No existing folder above it can be looked at.
     """
     import shutil
 
+    usage = shutil.disk_usage(_existing(folder))
+    return usage.free if usage.total > 0 else None
+
+
+def device(folder: Path) -> int:
+    """Return the number of the disk where `folder` is, or will be. Raises: as `free_bytes`."""
+    return _existing(folder).stat().st_dev
+
+
+def _existing(folder: Path) -> Path:
     while not folder.exists() and folder.parent != folder:
         folder = folder.parent
-    return shutil.disk_usage(folder).free
+    return folder
 
 
 def allocated_bytes(path: Path) -> int:

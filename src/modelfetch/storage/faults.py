@@ -11,14 +11,29 @@ from modelfetch.errors import InsufficientSpace, StorageError
 
 __all__ = ["storage_errors"]
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_ACCESS = "Give this user write access, or choose another cache folder."
+_IN_THE_WAY = "A file is in the way of a folder; remove it, or choose another cache folder."
+_AWAY = "The disk or the network share does not answer; see to it, then ask again to go on."
 _HINTS = {
-    errno.EACCES: "Give this user write access, or choose another cache folder.",
-    errno.EPERM: "Give this user write access, or choose another cache folder.",
+    errno.EACCES: _ACCESS,
+    errno.EPERM: _ACCESS,
     errno.EROFS: "The file system is read-only; choose another cache folder.",
-    errno.ENOTDIR: "A file is in the way of a folder; remove it, or choose another cache folder.",
-    errno.EEXIST: "A file is in the way of a folder; remove it, or choose another cache folder.",
-    errno.EFBIG: "The file system does not take files of this size.",
+    errno.ENOTDIR: _IN_THE_WAY,
+    errno.EEXIST: _IN_THE_WAY,
+    errno.EISDIR: "A folder is in the way of a file; remove it, or choose another cache folder.",
+    errno.ENOENT: "Somebody removed it; ask again to make it anew.",
+    errno.ELOOP: "A link is in the place of a file of ours; remove it.",
+    errno.EMFILE: "This process has too many files open; raise its limit (ulimit -n).",
+    errno.EFBIG: "The file system does not take files of this size (FAT: 4 GiB).",
+    errno.ENOSPC: "Free some space, then resume: nothing is lost.",
+    errno.EDQUOT: "This user's quota is used up. Free some space, then resume: nothing is lost.",
+    errno.EIO: _AWAY,
+    errno.ENODEV: _AWAY,
+    errno.ENXIO: _AWAY,
+    errno.ESTALE: _AWAY,
+    errno.ENOTCONN: _AWAY,
+    errno.ETIMEDOUT: _AWAY,
 }
 
 
@@ -32,11 +47,9 @@ def storage_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         where = str(error.filename or path)
         text = error.strerror or type(error).__name__
+        hint = _HINTS.get(error.errno or 0)
         if error.errno in _FULL:
-            hint = _HINTS.get(error.errno, "Free some space, then resume: nothing is lost.")
             raise InsufficientSpace(
                 f"No room for {where}: {text}.", hint=hint, path=where
             ) from error
-        raise StorageError(
-            f"Cannot use {where}: {text}.", hint=_HINTS.get(error.errno or 0), path=where
-        ) from error
+        raise StorageError(f"Cannot use {where}: {text}.", hint=hint, path=where) from error

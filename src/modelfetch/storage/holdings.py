@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from modelfetch.core.journal import Header, decode
 from modelfetch.core.pieces import SpanSet
 from modelfetch.offers import ModelVariants, Sidecar, VariantInfo
-from modelfetch.storage.disk import boot_id
-from modelfetch.storage.layout import Layout
+from modelfetch.storage.journals import read_journal
+from modelfetch.storage.layout import BlobPaths, Layout
+from modelfetch.storage.partial import header_now
 from modelfetch.storage.snapshots import is_present
 from modelfetch.types import RemoteFile, Snapshot
 
@@ -40,15 +40,19 @@ def held_bytes(layout: Layout, snapshot: Snapshot, file: RemoteFile) -> int:
         return file.size_bytes
     if not (file.sha256 or file.git_oid):
         return 0
-    paths = layout.blob(snapshot.repo, file.blob_name)
+    partials = layout.blob(snapshot.repo, file.blob_name).partials()
+    return max((_proved_bytes(one, file) for one in partials), default=0)
+
+
+def _proved_bytes(paths: BlobPaths, file: RemoteFile) -> int:
+    journal = read_journal(paths.journal)
+    if journal is None:
+        return 0
     try:
-        journal = decode(paths.journal.read_bytes())
         end = paths.partial.stat().st_size
     except OSError:
         return 0
-    if journal is None:
-        return 0
-    pieces = journal.trusted(Header(file.blob_name, file.size_bytes, boot_id()))
+    pieces = journal.trusted(header_now(file))
     return SpanSet(piece.span for piece in pieces if piece.span.stop <= end).size
 
 

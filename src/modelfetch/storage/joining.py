@@ -4,19 +4,22 @@ The parts are ordinary verified blobs by now. They are copied, in order, into a 
 is taken on the way; the draft then gets that hash as its name, like any blob, and the snapshot a
 link to it. Only then do the parts go: nobody can load them, and they are as large as the whole.
 
-The draft has one name for each set of parts, so that what a killed process left is overwritten and
-not forgotten. The lock is what keeps two processes from writing it at once.
+Each process has a draft of its own, so that no lock is needed for the bytes to be right; the lock
+spares the others the work. A draft cannot be gone on with (its hash is in memory), so one that is
+not written to any more is removed by the next process that joins the same parts.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 from modelfetch.core.pieces import PIECE_SIZE
 from modelfetch.errors import StorageError
 from modelfetch.storage import disk
+from modelfetch.storage.claims import is_quiet
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
@@ -29,6 +32,8 @@ __all__ = ["Joining"]
 
 # At most this much is copied in one call, so that cancelling stays quick.
 STRIDE = 64 << 20
+# A draft is written to all the time, until it is done.
+FORGOTTEN_SECONDS = 3600.0
 
 
 class Joining:
@@ -48,7 +53,7 @@ class Joining:
         self._parts = [layout.blob(plan.repo, part.blob_name).final for part in parts]
         self._names = [layout.snapshot(plan.repo, plan.commit, part.path) for part in parts]
         first = layout.blob(plan.repo, parts[0].blob_name)
-        self._draft = first.partial.with_name(f"{first.final.name}.modelfetch-join.incomplete")
+        self._first, self._draft = first, first.draft(secrets.token_hex(4))
         self.lock = BlobLock(first.lock.with_name(f"{first.final.name}.join.lock"))
         self._pointer = layout.snapshot(plan.repo, plan.commit, plan.joined_path)
         self._hasher = hashlib.sha256()
@@ -56,13 +61,16 @@ class Joining:
         self._part, self._offset, self._written = 0, 0, 0
 
     def open(self) -> None:
-        """Begin.
+        """Begin. Whoever holds the lock may be sure that older drafts are nobody's.
 
         Raises:
             StorageError: The file system refused; `InsufficientSpace` when there is no room.
         """
         with storage_errors(self._draft):
-            flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | disk.BINARY | disk.NO_FOLLOW
+            for draft in self._first.drafts():
+                if self.lock.is_exclusive or is_quiet(draft, FORGOTTEN_SECONDS):
+                    draft.unlink(missing_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | disk.BINARY | disk.NO_FOLLOW
             self._fd = os.open(self._draft, flags, 0o666)
             disk.allocate(self._fd, joined_size(self._plan))
 
@@ -86,24 +94,35 @@ class Joining:
         return True
 
     def publish(self) -> None:
-        """Give the whole its name and its place in the snapshot, then remove the parts.
+        """Give the whole its name and its place in the snapshot.
 
         Raises:
             StorageError: The file system refused; the parts are still there.
         """
-        if self._written != joined_size(self._plan):
-            path = str(self._draft)
-            raise StorageError(f"{path} has {self._written} bytes; a part was changed.", path=path)
-        final = self._layout.blob(self._plan.repo, self._hasher.hexdigest()).final
-        with storage_errors(final):
+        with storage_errors(self._draft):
+            size = os.fstat(self._fd).st_size
+            if size != joined_size(self._plan):
+                path = str(self._draft)
+                raise StorageError(f"{path} has {size} bytes; a part was changed.", path=path)
+            final = self._layout.blob(self._plan.repo, self._hasher.hexdigest()).final
             if self._durable:
                 disk.flush(self._fd)
-            self.close()
+            os.close(self._fd)  # before renaming, for Windows
+            self._fd = -1
             self._draft.replace(final)
             if self._durable:
                 fsync_folder(final.parent)
             point(self._pointer, final, self._layout)
-            shown = _link_targets(self._layout.repo(self._plan.repo) / "snapshots")
+
+    def remove_parts(self) -> None:
+        """Remove the parts of what was joined, by whomever.
+
+        Raises:
+            StorageError: The file system refused.
+        """
+        folder = self._layout.repo(self._plan.repo)
+        with storage_errors(folder):
+            shown = _link_targets(folder / "snapshots")
             for blob, name in zip(self._parts, self._names, strict=True):
                 # Another program, or another commit, may show its users the part.
                 if blob.name not in shown and not name.exists():
@@ -111,10 +130,16 @@ class Joining:
                     self._layout.blob(self._plan.repo, blob.name).sums.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Close the draft. Harmless when closed."""
+        """Remove the draft, if it was not published. Harmless when closed.
+
+        Raises:
+            StorageError: The file system refused.
+        """
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+            with storage_errors(self._draft):
+                self._draft.unlink(missing_ok=True)
 
 
 def _link_targets(folder: Path) -> set[str]:

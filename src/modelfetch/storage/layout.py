@@ -8,8 +8,10 @@
         blobs/<blob>.modelfetch.incomplete        the partial
         blobs/<blob>.modelfetch.journal           which pieces of it are there
         blobs/<blob>.modelfetch.sums              the journal of a finished file: checksums
-        blobs/<blob>.modelfetch-bad.incomplete    a partial that failed its hash twice, for
-        inspection snapshots/<commit>/<path>                 link to ../../blobs/<blob>
+        blobs/<blob>.<token>.modelfetch...        both, of a writer that no lock protects
+        blobs/<blob>.modelfetch-bad.incomplete    one that failed its hash twice, for inspection
+        blobs/<blob>.<token>.modelfetch-join.incomplete     byte parts being joined
+        snapshots/<commit>/<path>                 link to ../../blobs/<blob>
         refs/<revision>                           the commit, as text
 
 This is the layout of huggingface_hub (version 1 and 2) and of llama.cpp, which read what is written
@@ -19,7 +21,7 @@ from `<blob>.incomplete`, which huggingface_hub up to 1.17 would append to or ta
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelfetch.core.paths import parts_of
@@ -42,8 +44,33 @@ class BlobPaths:
         """The journal of a finished file, kept to tell damaged pieces from sound ones."""
         return self.final.with_name(f"{self.final.name}.modelfetch.sums")
 
+    def private(self, token: str) -> BlobPaths:
+        """Return the same with a partial and a journal that nobody else has the names of."""
+        stem = f"{self.final.name}.{token}"
+        return replace(
+            self,
+            partial=self.partial.with_name(f"{stem}.modelfetch.incomplete"),
+            journal=self.journal.with_name(f"{stem}.modelfetch.journal"),
+        )
+
+    def partials(self) -> list[BlobPaths]:
+        """Return the paths for each partial of this blob there is on disk."""
+        name, suffix = self.final.name, ".modelfetch.incomplete"
+        found = self.partial.parent.glob(f"{name}.*{suffix}")
+        tokens = (path.name.removeprefix(f"{name}.").removesuffix(suffix) for path in found)
+        shared = [self] if self.partial.exists() else []
+        return [*shared, *(self.private(token) for token in tokens)]
+
+    def draft(self, token: str) -> Path:
+        """Return where this part and others are joined; `*` gives the pattern of all."""
+        return self.partial.with_name(f"{self.final.name}.{token}.modelfetch-join.incomplete")
+
+    def drafts(self) -> list[Path]:
+        """Return the drafts of joined files there are on disk, this part being the first."""
+        return list(self.partial.parent.glob(self.draft("*").name))
+
     def unlink_partial(self) -> None:
-        """Remove the partial and its journal; for whoever holds the lock."""
+        """Remove the partial and its journal; for whoever may."""
         self.partial.unlink(missing_ok=True)
         self.journal.unlink(missing_ok=True)
 

@@ -7,6 +7,9 @@ Order is everything here (`core.journal` says why):
 * `publish`: data durable, rename to the final name, folder durable, then the journal becomes the
   list of the finished file's checksums.
 
+The file is nobody else's while it is open (`storage.claims`), so what is published is written no
+more.
+
 Methods block and may run in several threads at once; the caller keeps `close`, `publish` and
 `reject` for when no other call runs.
 """
@@ -18,24 +21,25 @@ import os
 import threading
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
-from modelfetch.core.journal import Encoder, Header, Piece, decode
+from modelfetch.core.journal import Header, Piece, compact
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.errors import StorageError
-from modelfetch.storage import disk
+from modelfetch.storage import claims, disk, machine
 from modelfetch.storage.faults import storage_errors
+from modelfetch.storage.journals import JournalFile, read_journal
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.records import fsync_folder
-from modelfetch.storage.verify import Hasher
+from modelfetch.storage.verify import Hasher, is_content
 from modelfetch.types import RemoteFile, Span
 
-__all__ = ["PartialFile"]
+__all__ = ["PartialFile", "header_now"]
 
-_FLAGS = os.O_RDWR | os.O_CREAT | disk.BINARY | disk.NO_FOLLOW
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | disk.BINARY | disk.NO_FOLLOW
-_APPEND = os.O_WRONLY | os.O_APPEND | disk.BINARY | disk.NO_FOLLOW
+# Records after which a journal is written anew without those it does not need. A slow connection
+# makes one every quarter of a second, so that two days of eight of them would make 100 MB.
+LONG_JOURNAL = 100_000
 
 
 class PartialFile:
@@ -45,21 +49,25 @@ class PartialFile:
         paths: Where it and its journal are.
         file: What it will be.
         durable: Whether to flush at all.
+        alone: Whether a lock keeps everybody else from this blob.
 
     Attributes:
         done: The bytes found on disk at opening; the caller's to keep from then on.
         unflushed_bytes: Bytes written since the last flush began.
     """
 
-    def __init__(self, paths: BlobPaths, file: RemoteFile, *, durable: bool = True) -> None:
-        self._paths, self._durable = paths, durable
-        self._size = file.size_bytes
-        self._header = Header(file.blob_name, file.size_bytes, None)
+    def __init__(
+        self, paths: BlobPaths, file: RemoteFile, *, durable: bool = True, alone: bool = False
+    ) -> None:
+        self._paths = paths
+        self._file, self._durable, self._alone = file, durable, alone
         self._lock = threading.Lock()
         self._buffer: memoryview | None = None
-        self._journal_is_sound = True
-        self._encoder = Encoder()
-        self._fd = self._journal_fd = -1
+        self._header = Header(file.blob_name, file.size_bytes, None)
+        self._journal = JournalFile(paths.journal, durable=durable)
+        self._tails: dict[int, Piece] = {}
+        self._long = LONG_JOURNAL
+        self._fd = -1
         self.unflushed_bytes = 0
         self.done = SpanSet()
 
@@ -71,12 +79,14 @@ class PartialFile:
         """
         with storage_errors(self._paths.partial):
             self._paths.partial.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(self._paths.partial, _FLAGS, 0o666)
-            disk.allocate(self._fd, self._size)
-            self._header = replace(self._header, boot_id=disk.boot_id())
+            self._header = header_now(self._file)
+            self._paths, self._fd = claims.claim(self._paths, self._header, alone=self._alone)
+            self._journal = JournalFile(self._paths.journal, durable=self._durable)
+            disk.allocate(self._fd, self._file.size_bytes)
             durable, written = self._recovered()
             self._begin_journal(durable, written)
         self.done = SpanSet(piece.span for piece in (*durable, *written))
+        self.unflushed_bytes = sum(piece.span.size for piece in written)
 
     def write(self, offset: int, parts: Sequence[bytes | memoryview]) -> None:
         """Put `parts`, together at most one piece, at `offset`, and journal them.
@@ -84,15 +94,21 @@ class PartialFile:
         Raises:
             StorageError: The file system refused; what is on disk is not journalled.
         """
-        size, crc32 = 0, 0
+        with self._lock:
+            # Of a piece that comes in parts, the last record tells the checksum of the whole.
+            begun = self._tails.pop(offset, Piece(Span(offset, offset), 0))
+        size, crc32 = 0, begun.crc32
         for part in parts:
             size += len(part)
             crc32 = zlib.crc32(part, crc32)
+        piece = Piece(Span(begun.span.start, offset + size), crc32)
         with storage_errors(self._paths.partial):
             disk.write_at(self._fd, parts, offset)
             with self._lock:
-                self._append(self._encoder.piece(Piece(Span(offset, offset + size), crc32)))
+                self._journal.piece(piece)
                 self.unflushed_bytes += size
+                if piece.span.stop % PIECE_SIZE:
+                    self._tails[piece.span.stop] = piece
 
     def flush(self) -> None:
         """Make durable what has been written, and journal that it is.
@@ -101,18 +117,24 @@ class PartialFile:
             StorageError: The file system refused, or the disk failed.
         """
         with self._lock:
-            count, flushing = self._encoder.pieces, self.unflushed_bytes
-        if not flushing or self._fd < 0 or not self._journal_is_sound:
+            count, flushing = self._journal.pieces, self.unflushed_bytes
+        if self._fd < 0 or not self._journal.is_sound:
             return  # where a record could not be written, that error tells more
         with storage_errors(self._paths.partial):
-            self._must_be_there()
+            if not flushing:
+                if not self._alone:
+                    os.utime(self._fd)  # a sign of life, for other machines
+                return
+            self._must_be_ours()
             if self._durable:
                 disk.flush(self._fd)
                 with self._lock:
-                    self._append(self._encoder.flushed(count))
-                disk.flush(self._journal_fd)
+                    self._journal.flushed(count)
+                self._journal.flush()
             with self._lock:
                 self.unflushed_bytes -= flushing
+                if self._journal.pieces > self._long:
+                    self._begin_journal(*self._pieces())
 
     def hash_into(self, hasher: Hasher, span: Span) -> None:
         """Feed the bytes of `span`, read back from the file, to `hasher`.
@@ -135,29 +157,20 @@ class PartialFile:
 
     def damaged(self) -> list[Span]:
         """Return the pieces whose bytes on disk are not those that were written."""
-        spans = []
         with storage_errors(self._paths.partial):
-            # Of two records of one span, the later tells what is there.
-            latest = {piece.span: piece for piece in self._read_pieces()[0]}
-            for piece in latest.values():
-                data = memoryview(bytearray(piece.span.size))
-                count = disk.read_at(self._fd, data, piece.span.start)
-                if zlib.crc32(data[:count]) != piece.crc32:
-                    spans.append(piece.span)
-        return spans
+            pieces = compact(chain(*self._pieces()))
+            return [piece.span for piece in pieces if not self._holds(piece)]
 
     def forget(self, spans: Iterable[Span]) -> None:
         """Take back what the journal says of `spans`: they will be fetched again."""
         lost = SpanSet(spans)
         with storage_errors(self._paths.journal), self._lock:
-            kept = [
-                piece
-                for piece in self._read_pieces()[0]
-                if sum(gap.size for gap in lost.gaps(piece.span)) == piece.span.size
-            ]
-            os.close(self._journal_fd)
-            self._journal_fd = -1
-            self._begin_journal((), kept)
+            durable, written = (
+                [piece for piece in pieces if _is_apart(piece.span, lost)]
+                for pieces in self._pieces()
+            )
+            self._tails.clear()
+            self._begin_journal(durable, written)
 
     def publish(self) -> None:
         """Give the file its final name, durably. Its bytes must have been verified.
@@ -167,26 +180,36 @@ class PartialFile:
         """
         with storage_errors(self._paths.final):
             size = os.fstat(self._fd).st_size
-            if size != self._size:
+            if size != self._file.size_bytes:
                 path = str(self._paths.partial)
-                raise StorageError(f"{path} has {size} bytes, not {self._size}.", path=path)
+                text = f"{path} has {size} bytes, not {self._file.size_bytes}."
+                raise StorageError(text, path=path)
             if self._durable:
                 disk.flush(self._fd)
             if os.name == "nt":  # pragma: no cover
                 self._close_both()  # an open file cannot be renamed there
-            self._paths.partial.replace(self._paths.final)
+            self._take_final_name()
             if self._durable:
                 fsync_folder(self._paths.final.parent)
             self._close_both()
             with contextlib.suppress(OSError):  # a convenience: the file has its name already
                 self._paths.journal.replace(self._paths.sums)
+            self._paths.unlink_partial()
+
+    def _take_final_name(self) -> None:
+        try:
+            self._paths.partial.replace(self._paths.final)
+        except (FileNotFoundError, PermissionError):
+            # Removed by a clean-up; or, on Windows, somebody has the same file open already.
+            if not is_content(self._paths.final, self._file):
+                raise
 
     def reject(self) -> Path:
         """Put the partial aside, out of the way of the next attempt; return where it is."""
         with storage_errors(self._paths.rejected):
             self._close_both()
             self._paths.partial.replace(self._paths.rejected)
-            self._paths.journal.unlink(missing_ok=True)
+            self._paths.unlink_partial()
         return self._paths.rejected
 
     def close(self) -> None:
@@ -197,60 +220,72 @@ class PartialFile:
         """
         try:
             self.flush()
+            if self._fd >= 0 and self._journal.is_sound:
+                with storage_errors(self._paths.journal):
+                    self._journal.closed()
         finally:
+            is_worthless = self._fd >= 0 and not self._alone and os.fstat(self._fd).st_size == 0
             self._close_both()
+            if is_worthless:  # and under this name nobody would find it
+                self._paths.unlink_partial()
 
     def _close_both(self) -> None:
-        for fd in (self._fd, self._journal_fd):
-            if fd >= 0:
-                os.close(fd)
-        self._fd = self._journal_fd = -1
+        self._journal.close()
+        if self._fd >= 0:
+            claims.close(self._fd)
+            self._fd = -1
 
-    def _must_be_there(self) -> None:
+    def _must_be_ours(self) -> None:
         # A clean-up of the cache takes incomplete files: better to hear of it now than at the end.
-        if os.name != "nt" and os.fstat(self._fd).st_nlink == 0:
-            path = str(self._paths.partial)
-            raise StorageError(
-                f"{path} was removed by somebody.", hint="Ask again to start it anew.", path=path
-            )
-
-    def _recovered(self) -> tuple[tuple[Piece, ...], tuple[Piece, ...]]:
-        pieces, flushed = self._read_pieces()
-        end = os.fstat(self._fd).st_size
-        durable = tuple(piece for piece in pieces[:flushed] if piece.span.stop <= end)
-        written = tuple(piece for piece in pieces[flushed:] if piece.span.stop <= end)
-        return durable, written
-
-    def _read_pieces(self) -> tuple[tuple[Piece, ...], int]:
+        # And what looked forgotten, because this machine slept, may be another's by now.
+        if os.name == "nt":  # pragma: no cover
+            return
+        path = self._paths.partial
         try:
-            data = self._paths.journal.read_bytes()
+            is_ours = os.path.samestat(os.fstat(self._fd), path.stat())
         except FileNotFoundError:
-            return (), 0
-        journal = decode(data)
+            is_ours = False
+        if not is_ours:
+            text, hint = f"{path} was removed by somebody.", "Ask again to start it anew."
+            raise StorageError(text, hint=hint, path=str(path))
+
+    def _recovered(self) -> tuple[list[Piece], list[Piece]]:
+        durable, written = self._pieces()
+        journal = read_journal(self._paths.journal)
+        doubtful = () if journal is None else journal.doubtful(self._header)
+        written += [piece for piece in compact(doubtful) if self._holds(piece)]
+        end = os.fstat(self._fd).st_size
+        return (
+            [piece for piece in durable if piece.span.stop <= end],
+            [piece for piece in written if piece.span.stop <= end],
+        )
+
+    def _pieces(self) -> tuple[list[Piece], list[Piece]]:
+        """Return what the journal proves: durable pieces, and others that are written."""
+        journal = read_journal(self._paths.journal)
         if journal is None:
-            return (), 0
+            return [], []
         trusted = journal.trusted(self._header)
-        return trusted, min(journal.flushed, len(trusted))
+        return compact(trusted[: journal.flushed]), compact(trusted[journal.flushed :])
 
-    def _begin_journal(self, durable: Iterable[Piece], written: Iterable[Piece]) -> None:
-        # Facts of another boot are restated in this one, and the log loses what it does not need.
-        self._encoder = Encoder()
-        draft = self._paths.journal.with_name(f"{self._paths.journal.name}.tmp")
-        fd = os.open(draft, _NEW, 0o666)
+    def _begin_journal(self, durable: Sequence[Piece], written: Sequence[Piece]) -> None:
+        # Facts of another boot are restated in this one, and the log loses what it needs not.
+        self._journal.begin(self._header, durable, written)
+        self._long = max(LONG_JOURNAL, 2 * self._journal.pieces)
+
+    def _holds(self, piece: Piece) -> bool:
+        data = memoryview(bytearray(piece.span.size))
         try:
-            disk.write_at(fd, [self._encoder.whole(self._header, durable, written)], 0)
-        finally:
-            os.close(fd)
-        draft.replace(self._paths.journal)
-        self._journal_fd = os.open(self._paths.journal, _APPEND)
-        self._journal_is_sound = True
+            count = disk.read_at(self._fd, data, piece.span.start)
+        except OSError:
+            return False  # a bad sector; writing it anew lets the drive replace it
+        return zlib.crc32(data[:count]) == piece.crc32 and count == piece.span.size
 
-    def _append(self, record: bytes) -> None:
-        # A torn record hides all after it from the next reader, so nothing is put after one.
-        if not self._journal_is_sound:
-            path = str(self._paths.journal)
-            raise StorageError(f"{path} could not be written before.", path=path)
-        self._journal_is_sound = False
-        written = os.write(self._journal_fd, record)
-        if written == len(record):
-            self._journal_is_sound = True
+
+def _is_apart(span: Span, spans: SpanSet) -> bool:
+    return sum(gap.size for gap in spans.gaps(span)) == span.size
+
+
+def header_now(file: RemoteFile) -> Header:
+    """Return what a journal of `file` that is begun now says of itself."""
+    return Header(file.blob_name, file.size_bytes, disk.boot_id(), machine.writer_id())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 from pathlib import Path
@@ -9,6 +10,10 @@ from pathlib import Path
 __all__ = ["fsync_folder", "read_text", "write_text"]
 
 _MAX_SIZE = 1 << 20
+# What SMB, some of FUSE and some of NFS answer: there, the server sees to it or nobody does.
+_NOT_FOR_FOLDERS = frozenset(
+    {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF, errno.EACCES}
+)
 
 
 def read_text(path: Path) -> str | None:
@@ -38,11 +43,21 @@ def write_text(path: Path, text: str) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make renames inside `folder` durable, where the system has a way to."""
+    """Make renames inside `folder` durable, where the system has a way to.
+
+    Raises:
+        OSError: The disk failed.
+    """
     if os.name == "nt":
         return  # a folder cannot be opened there; NTFS logs renames
-    fd = os.open(folder, os.O_RDONLY)
+    try:
+        fd = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # a folder that one may write to, and not list, cannot be opened
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
     finally:
         os.close(fd)

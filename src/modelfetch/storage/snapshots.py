@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from modelfetch.core.paths import is_safe_path
-from modelfetch.errors import InsufficientSpace
 from modelfetch.storage import fence
-from modelfetch.storage.disk import allocated_bytes, free_bytes
+from modelfetch.storage.claims import sweep
+from modelfetch.storage.disk import allocated_bytes
 from modelfetch.storage.faults import storage_errors
-from modelfetch.storage.layout import Layout
+from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.partial import header_now
 from modelfetch.storage.pointers import has_size, place, shows
 from modelfetch.storage.records import read_text, write_text
+from modelfetch.storage.space import Reservation, check_room
 from modelfetch.types import (
     FileRole,
     LocalFile,
@@ -38,6 +41,7 @@ __all__ = [
     "local_snapshot",
     "missing",
     "prepare",
+    "room_for",
 ]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -104,22 +108,27 @@ def check_space(layout: Layout, plan: Plan) -> None:
         InsufficientSpace: It has not.
         StorageError: The disk cannot be asked.
     """
-    needed = 0
+    check_room(layout.root, partial(_needs, layout, plan))
+
+
+def room_for(layout: Layout, plan: Plan) -> Reservation:
+    """Return a reservation, to be taken, of what `plan` still needs."""
+    return Reservation(layout.root, partial(_needs, layout, plan))
+
+
+def _needs(layout: Layout, plan: Plan) -> dict[Path, int]:
+    needs = {}
     for file in missing(layout, plan):
-        reserved = allocated_bytes(layout.blob(plan.repo, file.blob_name).partial)
-        needed += max(0, file.size_bytes - reserved)
-    if not is_joined(layout, plan):
-        needed += joined_size(plan)  # the parts are there until the whole is
-    with storage_errors(layout.root):
-        free = free_bytes(layout.root)
-    if needed > free:
-        error = InsufficientSpace(
-            f"The model needs {needed:,} bytes more, and {layout.root} has {free:,} free.",
-            hint="Free some space, choose another cache folder, or a smaller quantization.",
-            path=str(layout.root),
-        )
-        error.needed_bytes, error.free_bytes = needed, free
-        raise error
+        paths = layout.blob(plan.repo, file.blob_name)
+        found = (allocated_bytes(one.partial) for one in paths.partials())
+        needs[paths.final] = max(0, file.size_bytes - max(found, default=0))
+    if plan.joined_path is not None and not is_joined(layout, plan):
+        # The parts are there until the whole is.
+        first = next(file for file in plan.files if file.role is FileRole.BYTE_PART)
+        found = (allocated_bytes(one) for one in layout.blob(plan.repo, first.blob_name).drafts())
+        path = layout.snapshot(plan.repo, plan.commit, plan.joined_path)
+        needs[path] = max(0, joined_size(plan) - max(found, default=0))
+    return needs
 
 
 def discard_partials(layout: Layout, plan: Plan) -> None:
@@ -131,18 +140,20 @@ def discard_partials(layout: Layout, plan: Plan) -> None:
     if not all(fence.is_inside(layout.root, folder) for folder in _folders(layout, plan)):
         return  # nothing of ours is there
     for file in plan.files:
-        if not (file.sha256 or file.git_oid):
-            continue
-        paths = layout.blob(plan.repo, file.blob_name)
-        if not (paths.partial.exists() or paths.journal.exists()):
-            continue
-        lock = BlobLock(paths.lock)
-        with storage_errors(paths.partial):
-            try:
-                if lock.try_acquire():
-                    paths.unlink_partial()
-            finally:
-                lock.release()
+        if file.sha256 or file.git_oid:
+            _discard_partials_of(layout.blob(plan.repo, file.blob_name), file)
+
+
+def _discard_partials_of(paths: BlobPaths, file: RemoteFile) -> None:
+    if not (paths.partials() or paths.journal.exists() or paths.rejected.exists()):
+        return
+    lock = BlobLock(paths.lock)
+    with storage_errors(paths.partial):
+        try:
+            if lock.try_acquire():
+                sweep(paths, header_now(file), alone=lock.is_exclusive)
+        finally:
+            lock.release()
 
 
 def link(layout: Layout, plan: Plan) -> LocalModel:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Protocol
 
 from modelfetch.types import RemoteFile
 
-__all__ = ["Hasher", "new_hasher"]
+__all__ = ["Hasher", "is_content", "new_hasher"]
+
+_BLOCK = 1 << 20
 
 
 class Hasher(Protocol):
@@ -28,3 +31,19 @@ def new_hasher(file: RemoteFile) -> Hasher:
     hasher = hashlib.sha1(usedforsecurity=False)
     hasher.update(b"blob %d\0" % file.size_bytes)
     return hasher
+
+
+def is_content(path: Path, file: RemoteFile) -> bool:
+    """Return whether what is at `path` is `file`, by its size and by its hash.
+
+    Raises:
+        OSError: It is there, and cannot be read.
+    """
+    if not path.is_file() or path.stat().st_size != file.size_bytes:
+        return False
+    hasher = new_hasher(file)
+    buffer = memoryview(bytearray(_BLOCK))
+    with path.open("rb", buffering=0) as stream:
+        while count := stream.readinto(buffer):
+            hasher.update(buffer[:count])
+    return hasher.hexdigest() == file.blob_name

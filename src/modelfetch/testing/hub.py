@@ -70,8 +70,13 @@ class FakeHub:
         rate: Bytes per second of each CDN connection, `None` for no bound; may change any time.
         url_lifetime: Seconds for which a signed URL is good.
         lists_sizes: Whether the info route gives sizes and hashes (some mirrors do not).
+        ignores_queries: Whether a search finds everything, as that of a mirror may.
+        renamed: Former names of repositories, or names in another case, and what they are called
+            now; who asks for them is redirected.
         announces_xet: Whether large files come with the fields that lead a client to Xet. That
             storage is not served: a client that follows them fails.
+        elsewhere: Says at which URL another server has a file, given repository and path; large
+            files then come from there, and its own CDN is not asked. For benchmarks.
         log: Every request, in order of arrival.
     """
 
@@ -89,7 +94,10 @@ class FakeHub:
         self.rate: float | None = None
         self.url_lifetime = 3600.0
         self.lists_sizes = True
+        self.ignores_queries = False
+        self.renamed: dict[str, str] = {}
         self.announces_xet = False
+        self.elsewhere: Callable[[str, str], str] | None = None
         self.log: list[LoggedRequest] = []
         self.endpoint = self.cdn_url = ""
         self.cdn = Cdn(self)
@@ -181,6 +189,12 @@ class FakeHub:
     def reset_log(self) -> None:
         """Forget the requests so far."""
         self.log.clear()
+
+    def location(self, repo_id: str, entry: Entry) -> str:
+        """Return the URL that a large file is redirected to; for the servers."""
+        if self.elsewhere is not None:
+            return self.elsewhere(repo_id, entry.path)
+        return self.cdn.sign(repo_id, entry)
 
     def scripted(self, on: Where, record: LoggedRequest, reply: Reply) -> Reply:
         """Return what to send in place of `reply`; for the servers."""

@@ -62,7 +62,9 @@ class Routes:
         is_resolve = len(parts) > 4 and parts[2] == "resolve"
         on_cache = parts[:2] == ["api", "resolve-cache"]
         try:
-            if is_resolve:
+            if (moved := self._moved(request.raw_path, parts)) is not None:
+                reply = moved
+            elif is_resolve:
                 reply = self._resolve(request, record, parts)
             elif on_cache:
                 reply = self._cached(request, record, parts)
@@ -80,6 +82,15 @@ class Routes:
                 RateLimit_Policy=f'"fixed window";"{kind}";q={quota};w=300',
             )
         return await send(request, reply, record)
+
+    def _moved(self, raw_path: str, parts: list[str]) -> Reply | None:
+        at = 2 if parts[:2] == ["api", "models"] else 0
+        old = "/".join(parts[at : at + 2])
+        new = self._hub.renamed.get(old)
+        if new is None:
+            return None
+        location = raw_path.replace(quote(old), quote(new), 1)
+        return Reply(307, {"Location": location}, f"Redirecting to {location}".encode())
 
     async def _api(self, request: web.Request, record: LoggedRequest, parts: list[str]) -> Reply:
         if parts == ["api", "models"]:
@@ -125,7 +136,10 @@ class Routes:
         token = self._token(request)
         repos = [r for r in self._hub.repos.values() if not r.private or token in r.allowed]
         tags = {tag for tags in request.query.getall("filter", []) for tag in tags.split(",")}
-        found = listing.search(repos, request.query, tags)
+        if self._hub.ignores_queries:
+            found = listing.search(repos, {}, set())
+        else:
+            found = listing.search(repos, request.query, tags)
         return self._page(request, found, self._hub.page_size)
 
     def _page(self, request: web.Request, listed: list[dict[str, Any]], most: int) -> Reply:
@@ -155,7 +169,7 @@ class Routes:
             location = f"{target}?%2F{quote(entry.path, safe='')}=&etag=%22{entry.etag}%22"
             body = f"Temporary Redirect. Redirecting to {location}".encode()
             return Reply(307, {"Location": location, "ETag": f'"{entry.etag}"'}, body)
-        location = self._hub.cdn.sign(repo.repo_id, entry)
+        location = self._hub.location(repo.repo_id, entry)
         headers = {
             "Location": location,
             "X-Linked-Size": str(entry.content.size),

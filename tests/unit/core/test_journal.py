@@ -4,7 +4,7 @@ import zlib
 
 import pytest
 
-from modelfetch.core.journal import Encoder, Header, Piece, decode
+from modelfetch.core.journal import Encoder, Header, Piece, compact, decode
 from modelfetch.core.pieces import PIECE_SIZE
 from modelfetch.types import Span
 
@@ -31,6 +31,31 @@ def test_what_goes_in_comes_out() -> None:
     assert journal.header == HEADER
     assert journal.pieces == (piece(0), piece(1), piece(3, 5))
     assert journal.flushed == 1
+
+
+def test_it_is_closed_only_when_that_is_its_last_word() -> None:
+    encoder = Encoder()
+    data = encoder.whole(HEADER, [piece(0)], [])
+    closed = data + encoder.closed()
+    more = closed + encoder.piece(piece(1))
+    seen = [decode(each) for each in (data, closed, closed + b"x", more, more[:-1])]
+    assert [journal is not None and journal.is_closed for journal in seen] == [
+        False,
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert all(journal is not None and journal.flushed == 1 for journal in seen)
+
+
+def test_the_writer_is_a_name_or_nothing() -> None:
+    for writer in ("7@pid:[1]", None):
+        header = Header("ab" * 32, 5, None, writer)
+        journal = decode(Encoder().header(header))
+        assert journal is not None
+        assert journal.header == header
+    assert decode(Encoder().header(Header("ab" * 32, 5, None, 7))) is None  # type: ignore[arg-type]
 
 
 def test_in_the_same_boot_everything_written_counts() -> None:
@@ -95,3 +120,19 @@ def test_a_flush_of_more_than_was_written_ends_the_reading() -> None:
 @pytest.mark.parametrize("data", [b"", b"modelfetch journal 1\n", b"\0" * 200, b"{}" * 99])
 def test_no_header_no_journal(data: bytes) -> None:
     assert decode(data) is None
+
+
+def test_in_doubt_is_what_the_right_blob_names_and_nobody_proves() -> None:
+    journal = decode(a_journal())
+    assert journal is not None
+    assert journal.doubtful(OTHER_BOOT) == (piece(1), piece(3, 5))
+    assert journal.doubtful(HEADER) == ()
+    assert journal.doubtful(Header("cd" * 32, HEADER.size_bytes, None)) == ()
+
+
+def test_pieces_that_later_ones_cover_are_left_out() -> None:
+    begun, more, whole = (Piece(Span(0, stop), stop) for stop in (10, 20, 30))
+    other, again = Piece(Span(40, 50), 1), Piece(Span(40, 50), 2)
+    assert compact([begun, other, more, whole, again]) == [whole, again]
+    assert compact([whole, more]) == [whole, more], "the later one tells what is there"
+    assert compact([]) == []

@@ -55,6 +55,30 @@ class TestMatching:
         assert pick("Q4_0", "m-UD-Q4_0-mtp.gguf").quantization == "UD-Q4_0-mtp"
         assert pick("UD-Q4_0", "m-UD-Q4_0-mtp.gguf").quantization == "UD-Q4_0-mtp"
 
+    def test_a_tagged_alias(self) -> None:
+        for request in ("Q4_K", "Q4_K_M"):
+            choice = pick(request, "m-Q4_K_M-imat.gguf", "m-Q8_0.gguf")
+            assert choice.quantization == "Q4_K_M-imat"
+
+    def test_a_name_with_two_labels_is_neither_of_them(self) -> None:
+        mixed = "m-MXFP4_MOE_Q8_0.gguf"
+        assert paths(pick("Q8_0", mixed, "m-Q8_0.gguf")) == ["m-Q8_0.gguf"]
+        assert paths(pick(None, mixed, "m-MXFP4_MOE.gguf")) == ["m-MXFP4_MOE.gguf"]
+        assert pick("Q8_0", mixed).rule == "the only Q8_0 is MXFP4_MOE-Q8_0"
+        assert paths(pick("mxfp4_moe-q8_0", mixed, "m-Q8_0.gguf")) == [mixed]
+        assert pick("q6_k", "gemma-q4_0-unquantized.Q6_K.gguf").rule == "Q6_K, as asked"
+
+    def test_a_whole_file_goes_before_its_shards(self) -> None:
+        shards = ["m-Q4_0-00001-of-00002.gguf", "m-Q4_0-00002-of-00002.gguf"]
+        for request in (None, "Q4_0"):
+            assert paths(pick(request, *shards, "m-Q4_0.gguf")) == ["m-Q4_0.gguf"]
+        assert paths(pick(shards[1], *shards, "m-Q4_0.gguf")) == shards
+
+    def test_parts_at_the_top_go_before_another_model_in_a_folder(self) -> None:
+        parts = ["big.Q8_0.gguf.part1of2", "big.Q8_0.gguf.part2of2"]
+        for request in (None, "Q8_0"):
+            assert paths(pick(request, *parts, "extra/tiny.Q8_0.gguf")) == parts
+
     def test_what_was_typed_is_meant(self) -> None:
         for request, offer in [
             ("UD-Q4_K_M", "m-Q4_K_M.gguf"),

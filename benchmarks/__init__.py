@@ -1,0 +1,1 @@
+"""Benchmarks: modelfetch and its peers, in interleaved rounds on one machine."""

@@ -1,0 +1,75 @@
+"""The machine: what it is, and the tools that a run needs on it."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# program -> Debian package
+TOOLS = {
+    "nginx": "nginx-light",
+    "curl": "curl",
+    "aria2c": "aria2",
+    "wget2": "wget2",
+    "axel": "axel",
+    "sha256sum": "coreutils",
+    "openssl": "openssl",
+}
+
+
+def ensure_tools() -> list[str]:
+    """Install what is missing where that can be done; return what is missing still."""
+    missing = [program for program in TOOLS if find(program) is None]
+    if missing and shutil.which("apt-get") and os.geteuid() == 0:
+        packages = sorted({TOOLS[program] for program in missing})
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        quiet = {"env": environment, "check": False, "stdout": subprocess.DEVNULL}
+        subprocess.run(["apt-get", "update", "-q"], **quiet)
+        subprocess.run(["apt-get", "install", "-y", "-q", *packages], **quiet)
+    return [program for program in TOOLS if find(program) is None]
+
+
+def find(program: str) -> str | None:
+    """Return the path of a program, those for administrators included."""
+    return shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+
+
+def described() -> str:
+    """Return a line that says what the figures were measured on."""
+    cpu = "unknown CPU"
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        match = re.search(r"model name\s*: (.*)", info.read_text())
+        cpu = match[1] if match else cpu
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{cpu}, {cores} cores, {platform.system()} {platform.release()}, "
+        f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the start"
+    )
+
+
+def version_of(command: list[str]) -> str:
+    """Return the first version number that a command prints."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    match = re.search(r"\d+\.\d+[\w.]*", done.stdout + done.stderr)
+    return match[0] if match else "?"
+
+
+def python_version_of(package: str) -> str | None:
+    """Return the version of an installed Python package, `None` without it."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def python() -> str:
+    """Return the interpreter, by which Python contenders run."""
+    return sys.executable

@@ -1,0 +1,132 @@
+"""A journal as a file: begun whole, then only appended to (`core.journal` has the format)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from modelfetch.core.journal import Encoder, Header, Journal, Piece, decode
+from modelfetch.errors import StorageError
+from modelfetch.storage import disk
+from modelfetch.storage.records import fsync_folder
+
+__all__ = ["JournalFile", "read_journal"]
+
+_READ = os.O_RDONLY | disk.BINARY | disk.NO_FOLLOW | getattr(os, "O_NONBLOCK", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | disk.BINARY | disk.NO_FOLLOW
+_APPEND = os.O_WRONLY | os.O_APPEND | disk.BINARY | disk.NO_FOLLOW
+# A million and a half records; of a longer one the beginning is as true as the whole.
+_MAX_SIZE = 32 << 20
+
+
+def read_journal(path: Path) -> Journal | None:
+    """Return what a journal says; `None` when there is none that can be read, or it is unsound."""
+    try:
+        fd = os.open(path, _READ)
+    except OSError:
+        return None
+    try:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):
+            return None
+        data = memoryview(bytearray(min(about.st_size, _MAX_SIZE)))
+        return decode(bytes(data[: disk.read_at(fd, data, 0)]))
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+class JournalFile:
+    """The writer of one journal; not for several threads at once.
+
+    Args:
+        path: Where it is.
+        durable: Whether its beginning, and that it is there, is to survive a power cut.
+
+    Attributes:
+        pieces: Pieces that it names.
+        is_sound: Whether it was begun, and all that was appended is in it.
+    """
+
+    def __init__(self, path: Path, *, durable: bool) -> None:
+        self._path, self._durable = path, durable
+        self._encoder = Encoder()
+        self._fd = -1
+        self.is_sound = False
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces it names."""
+        return self._encoder.pieces
+
+    def begin(self, header: Header, durable: Iterable[Piece], written: Iterable[Piece]) -> None:
+        """Replace the file by one that says this; a reader sees the old one or the new.
+
+        Raises:
+            OSError: The file system refused; the old one is untouched.
+        """
+        self.close()
+        self.is_sound = False
+        self._encoder = Encoder()
+        draft = self._path.with_name(f"{self._path.name}.tmp")
+        try:
+            fd = os.open(draft, _NEW, 0o666)
+            try:
+                disk.write_at(fd, [self._encoder.whole(header, durable, written)], 0)
+                if self._durable:
+                    disk.flush(fd)
+            finally:
+                os.close(fd)
+            draft.replace(self._path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                draft.unlink(missing_ok=True)
+            raise
+        if self._durable:
+            fsync_folder(self._path.parent)
+        self._fd = os.open(self._path, _APPEND)
+        self.is_sound = True
+
+    def piece(self, piece: Piece) -> None:
+        """Append that the data of `piece` has been written.
+
+        Raises:
+            StorageError: An earlier record could not be written.
+            OSError: This one could not.
+        """
+        self._append(self._encoder.piece(piece))
+
+    def flushed(self, count: int) -> None:
+        """Append that the data of the first `count` pieces is durable. Raises: as `piece`."""
+        self._append(self._encoder.flushed(count))
+
+    def closed(self) -> None:
+        """Append that nobody has the partial open. Raises: as `piece`."""
+        self._append(self._encoder.closed())
+
+    def flush(self) -> None:
+        """Make durable what was appended.
+
+        Raises:
+            OSError: The disk failed.
+        """
+        disk.flush(self._fd)
+
+    def close(self) -> None:
+        """Close the file. Harmless when closed."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _append(self, record: bytes) -> None:
+        # A torn record hides all after it from the next reader, so nothing is put after one.
+        if not self.is_sound:
+            path = str(self._path)
+            raise StorageError(f"{path} could not be written before.", path=path)
+        self.is_sound = False
+        if os.write(self._fd, record) == len(record):
+            self.is_sound = True
