@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -166,17 +167,30 @@ def link(layout: Layout, plan: Plan) -> LocalModel:
     """
     with storage_errors(layout.repo(plan.repo)):
         fence.check_folders(layout.root, _folders(layout, plan))
-        for file in plan.files:
-            if file.role is FileRole.BYTE_PART:
-                continue  # its place is in the joined file
-            pointer = layout.snapshot(plan.repo, plan.commit, file.path)
-            if not shows(layout, pointer, file):
-                place(layout, plan, pointer, file)
-        if plan.revision != plan.commit and is_safe_path(plan.revision):
-            ref = layout.ref(plan.repo, plan.revision)
-            if read_text(ref) != plan.commit:
-                write_text(ref, plan.commit)
+        try:
+            _show(layout, plan)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # The model matters more than what would make its repair cheaper.
+            for file in plan.files:
+                if file.sha256 or file.git_oid:
+                    layout.blob(plan.repo, file.blob_name).sums.unlink(missing_ok=True)
+            _show(layout, plan)
     return local_model(layout, plan)
+
+
+def _show(layout: Layout, plan: Plan) -> None:
+    for file in plan.files:
+        if file.role is FileRole.BYTE_PART:
+            continue  # its place is in the joined file
+        pointer = layout.snapshot(plan.repo, plan.commit, file.path)
+        if not shows(layout, pointer, file):
+            place(layout, plan, pointer, file)
+    if plan.revision != plan.commit and is_safe_path(plan.revision):
+        ref = layout.ref(plan.repo, plan.revision)
+        if read_text(ref) != plan.commit:
+            write_text(ref, plan.commit)
 
 
 def local_model(layout: Layout, plan: Plan) -> LocalModel:
