@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +50,12 @@ async def failure(engine: Engine, *request: str, **more: Any) -> ModelFetchError
         await (await engine.download(*request, **more)).result()
     assert caught.value.message
     return caught.value
+
+
+async def until(events: Any, is_reached: Callable[[Any], bool]) -> None:
+    """Read the events of a job until one is what is waited for."""
+    async for status in events:
+        if is_reached(status):
+            await events.aclose()
+            return
+    raise AssertionError("the job ended before")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from modelfetch.engine import Engine
@@ -25,7 +28,7 @@ def fetch(
     """Download a model, or find it in the cache, and return it; blocks.
 
     Works where an event loop is running too, as in a notebook: the work then has a thread of its
-    own.
+    own. Ctrl-C stops it there too, with all that came flushed to the disk.
 
     Args:
         model: `owner/name`, `owner/name:QUANT`, `owner/name@revision`, a link to the Hub, or an id
@@ -54,5 +57,48 @@ def fetch(
         asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(work())
+    return _run_in_thread(work)
+
+
+def _run_in_thread(work: Callable[[], Coroutine[Any, Any, LocalModel]]) -> LocalModel:
+    stop = _Stop()
+
+    async def stoppable() -> LocalModel:
+        stop.begin()
+        return await work()
+
     with ThreadPoolExecutor(1, thread_name_prefix="modelfetch") as pool:
-        return pool.submit(asyncio.run, work()).result()
+        result = pool.submit(lambda: asyncio.run(stoppable()))
+        try:
+            return result.result()
+        except BaseException:
+            # KeyboardInterrupt, or what the host raises from a signal: the pool waits for the
+            # thread, so the work has to end first. An error of the work itself has ended it.
+            stop.set()
+            raise
+
+
+class _Stop:
+    """Cancels a task of another thread's loop, whichever of the two comes first."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_set = False
+        self._cancel: Callable[[], object] | None = None
+
+    def begin(self) -> None:
+        """Be the task that is cancelled; called in it."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        with self._lock:
+            self._cancel = partial(loop.call_soon_threadsafe, task.cancel)
+            if self._is_set:
+                task.cancel()
+
+    def set(self) -> None:
+        """Cancel the task now, or when it begins; harmless when it has ended."""
+        with self._lock:
+            self._is_set = True
+            if self._cancel is not None:
+                with contextlib.suppress(RuntimeError):  # its loop is closed
+                    self._cancel()

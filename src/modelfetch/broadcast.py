@@ -2,7 +2,7 @@
 
 Each reader has a list of what it has not taken. Progress merges into the newest status of the same
 job and state, so the list is as long as the number of *changes* the reader missed, whatever it
-sleeps.
+sleeps. Jobs are told apart by a `source` object: their ids may be missing.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ __all__ = ["Broadcast"]
 
 class _Reader:
     def __init__(self) -> None:
-        self.pending: list[JobStatus] = []
+        self.pending: list[tuple[object, JobStatus]] = []
         self.wake = asyncio.Event()
 
-    def offer(self, status: JobStatus) -> None:
+    def offer(self, source: object, status: JobStatus) -> None:
         for index in range(len(self.pending) - 1, -1, -1):
-            other = self.pending[index]
-            if other.job_id == status.job_id:
-                if other.state is status.state:
-                    self.pending[index] = status
+            other, last = self.pending[index]
+            if other is source:
+                if last.state is status.state:
+                    self.pending[index] = source, status
                     return
                 break
-        self.pending.append(status)
+        self.pending.append((source, status))
         self.wake.set()
 
 
@@ -39,10 +39,10 @@ class Broadcast:
         self._readers: set[_Reader] = set()
         self._is_closed = False
 
-    def publish(self, status: JobStatus) -> None:
-        """Give `status` to every reader; never waits."""
+    def publish(self, source: object, status: JobStatus) -> None:
+        """Give `status` of the job `source` to every reader; never waits."""
         for reader in self._readers:
-            reader.offer(status)
+            reader.offer(source, status)
 
     def close(self) -> None:
         """End every reader once it has taken what is there."""
@@ -50,7 +50,7 @@ class Broadcast:
         for reader in self._readers:
             reader.wake.set()
 
-    async def read(self, *first: JobStatus) -> AsyncGenerator[JobStatus, None]:
+    async def read(self, *first: tuple[object, JobStatus]) -> AsyncGenerator[JobStatus, None]:
         """Yield `first`, then statuses from now on, until the channel is closed."""
         reader = _Reader()
         reader.pending.extend(first)
@@ -58,7 +58,7 @@ class Broadcast:
         try:
             while True:
                 while reader.pending:
-                    yield reader.pending.pop(0)
+                    yield reader.pending.pop(0)[1]
                 if self._is_closed:
                     return
                 reader.wake.clear()

@@ -1,106 +1,71 @@
 """Every setting, its default, and why; the environment is read once, when a `Config` is made.
 
-For each field: an explicit argument wins, then `MODELFETCH_<FIELD>`, then the Hub's own variable
-(`HF_ENDPOINT`, `HF_HUB_OFFLINE`), then the default. The token is looked up by huggingface_hub
+For each field: an explicit argument wins, then `MODELFETCH_<FIELD>`, then what else its line
+names (`HF_ENDPOINT`, `HF_HUB_OFFLINE` and the short names of the command line), then the default.
+An empty variable is one that is not set. Where no token is given, huggingface_hub looks it up
 (`HF_TOKEN`, `HF_TOKEN_PATH`, `hf auth login`) when it is needed; proxies and certificates come from
 `HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE`.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 import platformdirs
 
+from modelfetch.core.bounds import Bounds
 from modelfetch.core.fit import parse_size
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import InvalidConfiguration
+from modelfetch.settings import (
+    DAY,
+    DEFAULT_ENDPOINT,
+    boolean,
+    check_retry,
+    checked_endpoint,
+    checked_names,
+    checked_path,
+    checked_paths,
+    hubs_boolean,
+    is_field_value,
+    is_token,
+    names_of,
+    parse_rate,
+    paths_of,
+    retry_of,
+    setting,
+    token_of,
+)
 
 __all__ = ["Config", "parse_rate"]
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
-MAX_CONNECTIONS = 128
 PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
 WAYS = ("reflink", "hardlink", "copy")
 LAYOUTS = ("plain", "lmstudio")
-_TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
-_RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
-_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-_T = TypeVar("_T")
 
-
-def parse_rate(text: str) -> float:
-    """Return the bytes per second that `20M`, `500k`, `1.5G` or `1000000` mean (decimal units).
-
-    Raises:
-        ValueError: It is none of those, or zero.
-    """
-    match = _RATE.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{text!r} is not a rate; try 20M for 20 million bytes per second")
-    return float(match[1]) * _UNITS[match[2].lower()]
-
-
-def _from_env(field_name: str, convert: Callable[[str], _T], default: _T, *others: str) -> _T:
-    for name in (f"MODELFETCH_{field_name}", *others):
-        text = os.environ.get(name, "").strip()
-        if text:
-            try:
-                return convert(text)
-            except ValueError as error:
-                raise InvalidConfiguration(f"{name} cannot be used: {error}.") from None
-    return default
-
-
-def _boolean(text: str) -> bool:
-    return text.upper() in _TRUE
-
-
-def _cache_dir() -> Path:
-    return _from_env("CACHE_DIR", Path, platformdirs.user_cache_path("modelfetch"))
-
-
-def _endpoint() -> str:
-    return _from_env("ENDPOINT", str, DEFAULT_ENDPOINT, "HF_ENDPOINT")
-
-
-def _rate() -> float | None:
-    return _from_env("LIMIT_RATE", parse_rate, 0.0) or None
-
-
-def _publishers() -> tuple[str, ...]:
-    return _from_env("PUBLISHERS", _names, PUBLISHERS)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _paths(text: str) -> tuple[Path, ...]:
-    return tuple(Path(path) for path in text.split(os.pathsep) if path)
-
-
-def _adopt_from() -> tuple[Path, ...]:
-    return _from_env("ADOPT_FROM", _paths, _paths(""))
-
-
-def _state_dir() -> Path:
-    return _from_env("STATE_DIR", Path, platformdirs.user_state_path("modelfetch"))
-
-
-def _memory() -> int | None:
-    return _from_env("MEMORY", parse_size, 0) or None
+_SECONDS = Bounds(0.001, DAY, "seconds")
+_BOUNDS = {
+    "connections": Bounds(1, 128, whole=True),
+    "max_bytes_per_second": Bounds(1, 1e15, "bytes per second", optional=True),
+    "memory_bytes": Bounds(1, 1 << 60, "bytes", whole=True, optional=True),
+    "flush_seconds": _SECONDS,
+    "flush_bytes": Bounds(1, 1 << 50, "bytes", whole=True),
+    "connect_timeout": _SECONDS,
+    "read_timeout": _SECONDS,
+    "hub_timeout": _SECONDS,
+    "finished_jobs": Bounds(0, 1_000_000, whole=True),
+    "finished_seconds": Bounds(0, 3650 * DAY, "seconds"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """How an `Engine` works. Every field has a default: `Config()` is complete.
+
+    `MODELFETCH_<FIELD>` sets a field, such as `MODELFETCH_READ_TIMEOUT=10`: times are in seconds,
+    sizes and rates may be `12G` or `20M`, what is on or off is `1` or `0`, `MODELFETCH_RETRY` is
+    `attempts,base_seconds,max_seconds`, and `MODELFETCH_TOKEN=0` is for no token.
 
     Attributes:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
@@ -142,98 +107,119 @@ class Config:
         hub_timeout: Seconds that the Hub has for an answer about metadata.
         retry: Patience with a file that does not come.
         user_agent: Put before modelfetch's own, so that servers are recognised.
+        finished_jobs: Jobs that are over and still listed; older ones are forgotten.
+        finished_seconds: Time after which a job that is over is forgotten.
     """
 
-    cache_dir: Path = field(default_factory=_cache_dir)
-    state_dir: Path = field(default_factory=_state_dir)
-    endpoint: str = field(default_factory=_endpoint)
-    token: str | bool | None = field(default=None, repr=False)
+    cache_dir: Path = field(
+        default_factory=setting(
+            "cache_dir", Path, lambda: platformdirs.user_cache_path("modelfetch")
+        )
+    )
+    endpoint: str = field(
+        default_factory=setting("endpoint", str, lambda: DEFAULT_ENDPOINT, HF_ENDPOINT=str)
+    )
+    token: str | bool | None = field(
+        default_factory=setting("token", token_of, lambda: None), repr=False
+    )
     offline: bool = field(
-        default_factory=lambda: _from_env(
-            "OFFLINE", _boolean, False, "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"
+        default_factory=setting(
+            "offline",
+            boolean,
+            lambda: False,
+            HF_HUB_OFFLINE=hubs_boolean,
+            TRANSFORMERS_OFFLINE=hubs_boolean,
         )
     )
-    connections: int = field(default_factory=lambda: _from_env("CONNECTIONS", int, 8))
-    max_bytes_per_second: float | None = field(default_factory=_rate)
-    include_mmproj: bool = True
-    memory_bytes: int | None = field(default_factory=_memory)
-    catalog: Path | None = field(default_factory=lambda: _from_env("CATALOG", Path, None))
-    lmstudio_home: Path | None = field(
-        default_factory=lambda: _from_env("LMSTUDIO_HOME", Path, None)
+    connections: int = field(default_factory=setting("connections", int, lambda: 8))
+    max_bytes_per_second: float | None = field(
+        default_factory=setting(
+            "max_bytes_per_second", parse_rate, lambda: None, MODELFETCH_LIMIT_RATE=parse_rate
+        )
     )
+    include_mmproj: bool = field(default_factory=setting("include_mmproj", boolean, lambda: True))
+    memory_bytes: int | None = field(
+        default_factory=setting(
+            "memory_bytes", parse_size, lambda: None, MODELFETCH_MEMORY=parse_size
+        )
+    )
+    catalog: Path | None = field(default_factory=setting("catalog", Path, lambda: None))
+    lmstudio_home: Path | None = field(default_factory=setting("lmstudio_home", Path, lambda: None))
     allow_conversions: bool = field(
-        default_factory=lambda: _from_env("ALLOW_CONVERSIONS", _boolean, False)
+        default_factory=setting("allow_conversions", boolean, lambda: False)
     )
-    publishers: tuple[str, ...] = field(default_factory=_publishers)
-    local_dir: Path | None = field(default_factory=lambda: _from_env("LOCAL_DIR", Path, None))
-    layout: str = field(default_factory=lambda: _from_env("LAYOUT", str, "plain"))
-    adopt: bool = field(default_factory=lambda: _from_env("ADOPT", _boolean, True))
-    adopt_from: tuple[Path, ...] = field(default_factory=_adopt_from)
-    adopt_by: tuple[str, ...] = ("reflink", "copy")
-    use_symlinks: bool = field(
-        default_factory=lambda: (
-            not _from_env("DISABLE_SYMLINKS", _boolean, False, "HF_HUB_DISABLE_SYMLINKS")
+    publishers: tuple[str, ...] = field(
+        default_factory=setting("publishers", names_of, lambda: PUBLISHERS)
+    )
+    durable: bool = field(default_factory=setting("durable", boolean, lambda: True))
+    flush_seconds: float = field(default_factory=setting("flush_seconds", float, lambda: 1.0))
+    flush_bytes: int = field(default_factory=setting("flush_bytes", parse_size, lambda: 128 << 20))
+    connect_timeout: float = field(default_factory=setting("connect_timeout", float, lambda: 30.0))
+    read_timeout: float = field(default_factory=setting("read_timeout", float, lambda: 30.0))
+    hub_timeout: float = field(default_factory=setting("hub_timeout", float, lambda: 30.0))
+    retry: RetryPolicy = field(default_factory=setting("retry", retry_of, RetryPolicy))
+    user_agent: str | None = field(default_factory=setting("user_agent", str, lambda: None))
+    finished_jobs: int = field(default_factory=setting("finished_jobs", int, lambda: 100))
+    finished_seconds: float = field(
+        default_factory=setting("finished_seconds", float, lambda: 7 * DAY)
+    )
+    state_dir: Path = field(
+        default_factory=setting(
+            "state_dir", Path, lambda: platformdirs.user_state_path("modelfetch")
         )
     )
-    durable: bool = True
-    flush_seconds: float = 1.0
-    flush_bytes: int = 128 << 20
-    connect_timeout: float = 30.0
-    read_timeout: float = 30.0
-    hub_timeout: float = 30.0
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    user_agent: str | None = None
+    local_dir: Path | None = field(default_factory=setting("local_dir", Path, lambda: None))
+    layout: str = field(default_factory=setting("layout", str, lambda: "plain"))
+    adopt: bool = field(default_factory=setting("adopt", boolean, lambda: True))
+    adopt_from: tuple[Path, ...] = field(
+        default_factory=setting("adopt_from", paths_of, lambda: paths_of(""))
+    )
+    adopt_by: tuple[str, ...] = field(
+        default_factory=setting("adopt_by", names_of, lambda: ("reflink", "copy"))
+    )
+    use_symlinks: bool = field(
+        default_factory=setting(
+            "use_symlinks",
+            boolean,
+            lambda: True,
+            HF_HUB_DISABLE_SYMLINKS=lambda text: not hubs_boolean(text),
+        )
+    )
 
     def __post_init__(self) -> None:
-        for name in ("cache_dir", "state_dir", "catalog", "lmstudio_home", "local_dir"):
-            path = getattr(self, name)
-            if path is not None:
-                object.__setattr__(self, name, Path(path).expanduser().absolute())
-        folders = tuple(Path(path).expanduser().absolute() for path in self.adopt_from)
-        object.__setattr__(self, "adopt_from", folders)
-        object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
-        if not 1 <= self.connections <= MAX_CONNECTIONS:
-            raise InvalidConfiguration(
-                f"connections is {self.connections}; it must be from 1 to {MAX_CONNECTIONS}."
-            )
-        if isinstance(self.publishers, str):
-            raise InvalidConfiguration(
-                "publishers is one text; it must be a list of names.",
-                hint="In the environment they are divided by commas.",
-            )
-        object.__setattr__(self, "publishers", tuple(self.publishers))
-        if self.max_bytes_per_second is not None and self.max_bytes_per_second <= 0:
-            raise InvalidConfiguration("max_bytes_per_second must be above zero, or None.")
+        object.__setattr__(self, "cache_dir", checked_path("cache_dir", self.cache_dir))
+        object.__setattr__(self, "state_dir", checked_path("state_dir", self.state_dir))
+        object.__setattr__(self, "adopt_from", checked_paths("adopt_from", self.adopt_from))
+        object.__setattr__(self, "adopt_by", checked_names("adopt_by", self.adopt_by))
         if self.layout not in LAYOUTS:
             raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
         if not set(self.adopt_by) <= set(WAYS):
             raise InvalidConfiguration(f"adopt_by is {self.adopt_by!r}; its words are {WAYS}.")
-        if self.memory_bytes is not None and self.memory_bytes <= 0:
-            raise InvalidConfiguration("memory_bytes must be above zero, or None.")
-        if isinstance(self.token, str) and not _is_token(self.token):
+        for name in ("catalog", "lmstudio_home", "local_dir"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, checked_path(name, getattr(self, name)))
+        object.__setattr__(self, "publishers", checked_names("publishers", self.publishers))
+        object.__setattr__(self, "endpoint", checked_endpoint(self.endpoint))
+        for name, bounds in _BOUNDS.items():
+            bounds.check(name, getattr(self, name))
+        check_retry(self.retry)
+        for name in (
+            "offline",
+            "include_mmproj",
+            "allow_conversions",
+            "durable",
+            "adopt",
+            "use_symlinks",
+        ):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidConfiguration(f"{name} must be True or False.")
+        if isinstance(self.token, str) and not is_token(self.token):
             raise InvalidConfiguration(
                 "The token has characters that no token has.",
                 hint="Give the token alone, without quotes, spaces or line ends.",
             )
-
-
-def _is_token(text: str) -> bool:
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text
-
-
-def _checked_endpoint(endpoint: str) -> str:
-    hint = f"Give a URL such as {DEFAULT_ENDPOINT}."
-    text = endpoint.strip().rstrip("/")
-    try:
-        parts = urlsplit(text)
-        port_is_sound = parts.port is None or parts.port > 0
-    except ValueError:
-        raise InvalidConfiguration("The endpoint is not a URL.", hint=hint) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sound:
-        raise InvalidConfiguration("The endpoint is not an http(s) URL.", hint=hint)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InvalidConfiguration(
-            "The endpoint has a user, a query or a fragment.",
-            hint="Use the token setting for access, and a plain URL for the endpoint.",
-        )
-    return text
+        if self.user_agent is not None and not is_field_value(self.user_agent):
+            raise InvalidConfiguration(
+                "The user_agent has characters that a header field cannot have.",
+                hint="Give printable ASCII, such as my-server/1.0.",
+            )

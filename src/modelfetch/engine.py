@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import replace
@@ -10,26 +11,28 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
-from modelfetch.background import Background
 from modelfetch.broadcast import Broadcast
+from modelfetch.calls import Calls
 from modelfetch.chooser import survey_here
 from modelfetch.config import Config
-from modelfetch.core.pace import TokenBucket
-from modelfetch.errors import InvalidState, JobNotFound
-from modelfetch.gatherer import Gatherer, published
-from modelfetch.hubcall import user_agent
+from modelfetch.errors import InvalidState
+from modelfetch.gatherer import published
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
-from modelfetch.offload import Offload
+from modelfetch.offload import Lookups, Offload, carried_out
 from modelfetch.planner import Planner
-from modelfetch.shared import FileProgress, Shared
+from modelfetch.roster import Roster
+from modelfetch.shared import FileProgress
 from modelfetch.status import JobStatus
 from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
-from modelfetch.transport import Transport
+from modelfetch.transfers import Transfers
 from modelfetch.types import LocalModel, Plan
 
 __all__ = ["Engine"]
+
+# Calls that wait for the Hub; few enough to be polite, and none of them keeps a write waiting.
+LOOKUP_THREADS = 4
 
 
 class Engine:
@@ -53,21 +56,22 @@ class Engine:
     def __init__(self, config: Config | None = None, **overrides: Any) -> None:
         self.config = replace(config, **overrides) if config else Config(**overrides)
         self._layout = Layout(self.config.cache_dir, self.config.use_symlinks)
-        self._jobs: dict[str, Job] = {}
-        self._broadcast = Broadcast()
-        self._is_open = False
+        self._calls = Calls()
+        self._closing: asyncio.Task[None] | None = None
+        self._jobs = Roster(self.config)
 
     async def __aenter__(self) -> Self:
-        if self._is_open:
-            raise InvalidState("The engine is open already.")
+        if self._closing is not None:
+            await carried_out(self._closing)
+        self._calls.open()
+        self._closing = None
+        self._jobs = Roster(self.config)
+        self._broadcast = Broadcast()
         # Each connection has one write under way at most; hashes, flushes and look-ups come on top.
         self._offload = Offload(self.config.connections + 4)
-        self._planner = Planner(self.config, self._offload, self._layout)
-        self._permits = asyncio.Semaphore(self.config.connections)
-        self._bucket = TokenBucket(self.config.max_bytes_per_second)
-        self._background = Background(self._offload)
-        self._shared: Shared | None = None
-        self._is_open = True
+        self._lookups = Lookups(LOOKUP_THREADS)
+        self._planner = Planner(self.config, self._offload, self._lookups, self._layout)
+        self._transfers = Transfers(self.config, self._offload, self._layout)
         return self
 
     async def __aexit__(
@@ -79,17 +83,23 @@ class Engine:
         await self.close()
 
     async def close(self) -> None:
-        """Pause all jobs, flush, and close all connections. Harmless when closed."""
-        if not self._is_open:
-            return
-        self._is_open = False
+        """Pause all jobs, flush, and close all connections. Harmless when closed.
+
+        Calls under way end with `InvalidState`. Cancelling the caller does not cancel the closing:
+        the cancellation passes on when all is closed.
+        """
+        if self._closing is None and self._calls.is_open:
+            self._closing = asyncio.create_task(self._close(), name="modelfetch close")
+        if self._closing is not None:
+            await carried_out(self._closing)
+
+    async def _close(self) -> None:
+        await self._calls.end()
         try:
-            await asyncio.gather(*(job.close() for job in self._jobs.values()))
+            await asyncio.gather(*(job.close() for job in self._jobs))
         finally:
             self._broadcast.close()
-            if self._shared is not None:
-                await self._background.run(self._shared.transport.close)
-            await self._background.close()
+            await self._transfers.close()
             self._offload.close()
 
     async def plan(
@@ -123,15 +133,16 @@ class Engine:
             QuantizationNotFound, AmbiguousQuantization, IncompleteModel, InsufficientMemory: See
                 there.
             HubUnavailable: The Hub gave no usable answer, and the cache has no answer either.
+            InvalidState: The engine is not open, or was closed meanwhile.
         """
-        self._must_be_open()
-        return await self._planner.plan(
-            model,
-            quantization,
-            revision=revision,
-            include_mmproj=include_mmproj,
-            allow_conversions=allow_conversions,
-        )
+        async with self._calls.call():
+            return await self._planner.plan(
+                model,
+                quantization,
+                revision=revision,
+                include_mmproj=include_mmproj,
+                allow_conversions=allow_conversions,
+            )
 
     async def variants(
         self,
@@ -151,14 +162,15 @@ class Engine:
 
         Raises:
             ModelNotFound: Nobody knows it, or it has no GGUF files.
-            InvalidReference, RevisionNotFound, AccessDenied, HubUnavailable: As `plan`.
+            InvalidReference, RevisionNotFound, AccessDenied, HubUnavailable, InvalidState: As
+                `plan`.
         """
-        self._must_be_open()
-        found = await self._planner.listing(model, revision, allow_conversions)
-        offered = await self._offload(
-            survey_here, self.config, self._layout, found.snapshot, memory_bytes
-        )
-        return replace(offered, resolution=found.reason)
+        async with self._calls.call():
+            found = await self._planner.listing(model, revision, allow_conversions)
+            offered = await self._offload(
+                survey_here, self.config, self._layout, found.snapshot, memory_bytes
+            )
+            return replace(offered, resolution=found.reason)
 
     async def download(
         self,
@@ -192,7 +204,8 @@ class Engine:
             include_mmproj=include_mmproj,
             allow_conversions=allow_conversions,
         )
-        return await self._begun(plan)
+        async with self._calls.call():
+            return await self._job_of(plan)
 
     async def restore(self, repo: str, commit: str, paths: Collection[str]) -> Job:
         """Fetch files of a repository by their names, whatever they are for: to repair a cache.
@@ -201,12 +214,12 @@ class Engine:
             IncompleteModel: The repository has no such file at that commit.
             ModelFetchError: As `download`.
         """
-        self._must_be_open()
-        return await self._begun(await self._planner.restoring(repo, commit, paths))
+        async with self._calls.call():
+            return await self._job_of(await self._planner.restoring(repo, commit, paths))
 
     def jobs(self) -> list[Job]:
-        """Return all jobs of this engine, oldest first."""
-        return list(self._jobs.values())
+        """Return all jobs of this engine, oldest first; see `Config` for how long."""
+        return list(self._jobs)
 
     def job(self, job_id: str) -> Job:
         """Return the job with that id.
@@ -214,48 +227,45 @@ class Engine:
         Raises:
             JobNotFound: There is none.
         """
-        try:
-            return self._jobs[job_id]
-        except KeyError:
-            raise JobNotFound(f"Download job with id '{job_id}' not found") from None
+        return self._jobs.get(job_id)
+
+    def forget(self, job_id: str) -> None:
+        """Leave a job out from now on; it must be over. What it fetched stays.
+
+        Raises:
+            JobNotFound: There is none.
+            InvalidState: It is not over; cancel it first.
+        """
+        self._jobs.forget(job_id)
 
     async def events(self) -> AsyncGenerator[JobStatus, None]:
         """Yield the current status of every job, then all later ones, until the engine closes."""
-        current = (job.status for job in self._jobs.values())
-        async for status in self._broadcast.read(*current):
-            yield status
+        self._calls.check()
+        current = [(job, job.status) for job in self._jobs]
+        async with contextlib.aclosing(self._broadcast.read(*current)) as statuses:
+            async for status in statuses:
+                yield status
 
-    async def _begun(self, plan: Plan) -> Job:
+    async def _job_of(self, plan: Plan) -> Job:
         if not await self._offload(snapshots.missing, self._layout, plan):
             return await self._finished(plan)
         await self._offload(snapshots.prepare, self._layout, plan)
         await self._planner.remember(plan)
-        running = self._job_for(plan)
-        if running is None:
+        if self._jobs.of(plan) is None:
             await self._offload(snapshots.check_space, self._layout, plan)
-            running = self._job_for(plan)
-        if running is not None:
-            await running.resume()
-            return running
-        self._must_be_open()
+        while (running := self._jobs.of(plan)) is not None:
+            try:
+                await running.resume()
+                return running
+            except InvalidState:
+                if not running.state.is_terminal:  # it was being cancelled, or ended by itself
+                    raise
         return self._started(plan)
-
-    def _must_be_open(self) -> None:
-        if not self._is_open:
-            raise InvalidState("The engine is not open; use it inside 'async with Engine() as …'.")
-
-    def _job_for(self, plan: Plan) -> Job | None:
-        same = (
-            job
-            for job in self._jobs.values()
-            if not job.state.is_terminal and _key(job.plan) == _key(plan)
-        )
-        return next(same, None)
 
     def _started(self, plan: Plan) -> Job:
         job_id = f"job_{secrets.token_hex(5)}"
         job = self._new_job(job_id, plan)
-        self._jobs[job_id] = job
+        self._jobs.add(job)
         job.start()
         return job
 
@@ -277,22 +287,4 @@ class Engine:
         )
 
     async def _gather(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
-        token = await self._planner.token()
-
-        async def gather() -> LocalModel:
-            shared = self._connected(token)
-            return await Gatherer(shared, self._layout, self.config, plan).run(progress)
-
-        return await self._background.run(gather)
-
-    def _connected(self, token: str | None) -> Shared:
-        if self._shared is None:
-            transport = Transport(self.config, token, user_agent(self.config))
-            self._shared = Shared(
-                transport, self._offload, self._permits, self._bucket, self.config.retry
-            )
-        return self._shared
-
-
-def _key(plan: Plan) -> tuple[str, str, frozenset[str]]:
-    return plan.repo, plan.commit, frozenset(file.blob_name + file.path for file in plan.files)
+        return await self._transfers.run(plan, progress, await self._planner.token())

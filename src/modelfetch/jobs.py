@@ -11,10 +11,11 @@ from dataclasses import replace
 
 from modelfetch.broadcast import Broadcast
 from modelfetch.core.job import JobInput, after
-from modelfetch.core.pace import SpeedWindow, seconds_left
 from modelfetch.errors import InsufficientSpace, InvalidState, JobCancelled, ModelFetchError
+from modelfetch.gauge import Gauge
+from modelfetch.offload import carried_out
 from modelfetch.shared import FileProgress
-from modelfetch.status import FileStatus, JobState, JobStatus
+from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel, Plan
 
 __all__ = ["Job"]
@@ -22,7 +23,6 @@ __all__ = ["Job"]
 _log = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.1
-LONGEST_ESTIMATE = 10 * 365 * 86400.0  # seconds; beyond it is no estimate, and no date
 Run = Callable[[Mapping[str, FileProgress]], Awaitable[LocalModel]]
 
 
@@ -35,6 +35,11 @@ class Job:
         run: Does the work, reporting to one `FileProgress` for each path of the plan.
         on_status: Told of every status.
         discard: Removes the partials of the job.
+
+    Attributes:
+        id: `job_` and ten hex digits; `None` when everything was there already.
+        plan: What it fetches.
+        ended_at: When it was over, in seconds since the epoch; `None` before.
     """
 
     def __init__(
@@ -42,21 +47,21 @@ class Job:
         job_id: str | None,
         plan: Plan,
         run: Run,
-        on_status: Callable[[JobStatus], None],
+        on_status: Callable[[Job, JobStatus], None],
         discard: Callable[[], Awaitable[None]],
     ) -> None:
         self.id, self.plan = job_id, plan
         self._run, self._discard, self._on_status = run, discard, on_status
-        self._files = {file.path: FileProgress() for file in plan.files}
+        self._gauge = Gauge(plan)
         self._broadcast = Broadcast()
-        self._window = SpeedWindow()
-        self._received = 0
         self._task: asyncio.Task[None] | None = None
         self._stop_input = JobInput.PAUSE
         self._is_stopping = False
+        self._discarding: asyncio.Future[None] | None = None
         self._model: LocalModel | None = None
         self._error: ModelFetchError | None = None
         self._is_closed = False
+        self.ended_at: float | None = None
         self._status = JobStatus(
             state=JobState.DOWNLOADING,
             job_id=job_id,
@@ -67,7 +72,7 @@ class Job:
     @property
     def status(self) -> JobStatus:
         """How the job is doing now."""
-        return self._measured(self._status)
+        return self._gauge.measured(self._status)
 
     @property
     def state(self) -> JobState:
@@ -80,7 +85,7 @@ class Job:
         A reader may be slow, or stop: progress merges, changes of state do not get lost. Ends too
         when the engine is closed.
         """
-        async with contextlib.aclosing(self._broadcast.read(self.status)) as statuses:
+        async with contextlib.aclosing(self._broadcast.read((self, self.status))) as statuses:
             async for status in statuses:
                 yield status
                 if status.state.is_terminal:
@@ -133,8 +138,7 @@ class Job:
             # A pause is under way, perhaps of a caller who has left: the last word counts.
             await asyncio.wait({self._task})
         after(self.state, JobInput.RESUME)
-        if self._is_closed:
-            raise InvalidState("The engine is closed.")
+        self._must_be_open()
         if self.state is JobState.PAUSED:
             self._error = None
             self._move(JobInput.RESUME)
@@ -147,13 +151,15 @@ class Job:
             delete: Whether to remove what came; otherwise a later job goes on from it.
 
         Raises:
-            InvalidState: The job is over.
+            InvalidState: The job is over, or the engine is closed.
         """
-        if not isinstance(self._error, JobCancelled):
+        if not self._is_cancelled:
             after(self.state, JobInput.CANCEL)
+            self._must_be_open()
             await self._stop(JobInput.CANCEL)
         if delete:
-            await self._discard()
+            self._must_be_open()
+            await self._discarded()
 
     def start(self) -> None:
         """Begin or go on; for the engine."""
@@ -164,9 +170,7 @@ class Job:
     def finish_at_once(self, model: LocalModel) -> None:
         """Mark that everything was there already; for the engine."""
         self._model = model
-        for file in self.plan.files:
-            progress = self._files[file.path]
-            progress.landed, progress.verified = file.size_bytes, True
+        self._gauge.all_there()
         self._publish(replace(self._status, state=JobState.ALREADY_DOWNLOADED))
 
     async def close(self) -> None:
@@ -174,7 +178,22 @@ class Job:
         self._is_closed = True
         if self.state is JobState.DOWNLOADING:
             await self._stop(JobInput.PAUSE)
+        if self._discarding is not None:
+            await asyncio.wait({self._discarding})
         self._broadcast.close()
+
+    def _must_be_open(self) -> None:
+        if self._is_closed:
+            raise InvalidState("The engine is closed; open one, and ask for the model again.")
+
+    @property
+    def _is_cancelled(self) -> bool:
+        return isinstance(self._error, JobCancelled)
+
+    async def _discarded(self) -> None:
+        if self._discarding is None or self._discarding.done():
+            self._discarding = asyncio.ensure_future(self._discard())
+        await carried_out(self._discarding)
 
     @property
     def _is_out_of_space(self) -> bool:
@@ -193,7 +212,7 @@ class Job:
     async def _drive(self) -> None:
         ticking = asyncio.create_task(self._tick())
         try:
-            self._model = await self._run(self._files)
+            self._model = await self._run(self._gauge.files)
             self._move(JobInput.FINISH)
         except asyncio.CancelledError:
             self._end(self._stop_input)
@@ -231,6 +250,7 @@ class Job:
 
     def _move(self, event: JobInput) -> None:
         state = after(self.state, event)
+        self.ended_at = time.time() if state.is_terminal else None
         failed = state is JobState.FAILED and self._error is not None
         self._publish(
             replace(
@@ -243,40 +263,9 @@ class Job:
         )
 
     def _publish(self, status: JobStatus) -> None:
-        self._status = self._measured(replace(status, sequence=status.sequence + 1))
-        self._broadcast.publish(self._status)
-        self._on_status(self._status)
-
-    def _measured(self, status: JobStatus) -> JobStatus:
-        now = time.monotonic()
-        received = sum(file.received for file in self._files.values())
-        self._window.add(received - self._received, now)
-        self._received = received
-        files = tuple(
-            FileStatus(
-                path=file.path,
-                size_bytes=file.size_bytes,
-                downloaded_bytes=self._files[file.path].landed,
-                single_stream=self._files[file.path].single_stream,
-                verified=self._files[file.path].verified,
-                adopted_from=self._files[file.path].adopted_from,
-            )
-            for file in self.plan.files
-        )
-        landed = max(status.downloaded_bytes, sum(file.downloaded_bytes for file in files))
-        is_running = status.state is JobState.DOWNLOADING
-        speed = self._window.speed(now) if is_running else 0.0
-        left = seconds_left(status.total_size_bytes - landed, speed)
-        if left is not None and left > LONGEST_ESTIMATE:
-            left = None
-        return replace(
-            status,
-            downloaded_bytes=landed,
-            bytes_per_second=speed,
-            estimated_completion=None if left is None else time.time() + left,
-            connections=sum(file.connections for file in self._files.values()),
-            files=files,
-        )
+        self._status = self._gauge.measured(replace(status, sequence=status.sequence + 1))
+        self._broadcast.publish(self, self._status)
+        self._on_status(self, self._status)
 
 
 _REASONS = {

@@ -12,7 +12,7 @@ from modelfetch.config import Config
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import HubUnavailable, Offline, RateLimited
 from modelfetch.hub import find_token, list_files
-from modelfetch.offload import Abandonable, Offload
+from modelfetch.offload import Lookups, Offload
 from modelfetch.search import Answer, Query, search_models
 from modelfetch.storage.catalogs import recall, remember
 from modelfetch.storage.layout import Layout
@@ -21,7 +21,6 @@ from modelfetch.types import Snapshot
 
 __all__ = ["Listing", "Metadata"]
 
-QUESTIONS = 8  # at once
 # A person waits for a plan; a transfer is the place for patience.
 _POLICY = RetryPolicy(attempts=4, base_seconds=0.5, max_seconds=4.0)
 _MAX_WAIT = 10.0
@@ -49,12 +48,13 @@ class Metadata:
     Args:
         config: Endpoint, token, what to include.
         offload: Threads for the cache.
+        lookups: Threads for the Hub client, which blocks.
         layout: The cache, which answers when the Hub does not.
     """
 
-    def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
+    def __init__(self, config: Config, offload: Offload, lookups: Lookups, layout: Layout) -> None:
         self._config, self._offload, self._layout = config, offload, layout
-        self._ask = Abandonable(QUESTIONS)
+        self._lookups = lookups
         self._token_lock = asyncio.Lock()
         self._token: str | None = None
         self._has_looked = False
@@ -63,7 +63,7 @@ class Metadata:
         """Return the access token, looked up once."""
         async with self._token_lock:
             if not self._has_looked:
-                self._token = await self._ask(find_token, self._config)
+                self._token = await self._lookups(find_token, self._config)
                 self._has_looked = True
         return self._token
 
@@ -100,7 +100,7 @@ class Metadata:
         attempt = 0
         while True:
             try:
-                return await self._ask(call, self._config, token, *args)
+                return await self._lookups(call, self._config, token, *args)
             except HubUnavailable as error:
                 attempt += 1
                 wait = _patience(error, attempt)

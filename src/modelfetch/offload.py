@@ -1,11 +1,11 @@
 """Blocking calls, off the event loop.
 
-A thread cannot be stopped. So when a call's task is cancelled, the call is waited for before the
-cancellation goes on: nobody closes a file under a running write, and no write is left behind.
+A thread cannot be stopped. So when a task that waits for one is cancelled, it depends on the call:
 
-Questions to the Hub are another matter. They touch nothing, and a Hub that is silent may keep one
-for half a minute. They have threads of their own, so that they take none from writes, and are left
-alone when nobody waits for the answer any more.
+* one that touches the disk is waited for before the cancellation goes on (`Offload`): nobody closes
+  a file under a running write, and no write is left behind;
+* one that only asks somebody else is left to itself (`Lookups`): a Hub that is silent for half a
+  minute holds up nobody who has lost interest, nor the end of the process.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from aiofiles.os import wrap
 
-__all__ = ["Abandonable", "Lock", "Offload", "held", "settled"]
+__all__ = ["Lock", "Lookups", "Offload", "carried_out", "held", "settled"]
 
 # How often a lock that somebody else has is tried: he may end at any moment, or be at it for hours.
 LOCK_POLL_SECONDS = 0.1
@@ -43,46 +44,47 @@ class Offload:
 
         Cancelling waits for the call to end, then passes on.
         """
-        task = asyncio.ensure_future(wrap(call)(*args, executor=self._pool))
-        try:
-            return await asyncio.shield(task)
-        except asyncio.CancelledError:
-            await settled(task)
-            raise
+        return await carried_out(asyncio.ensure_future(wrap(call)(*args, executor=self._pool)))
 
     def close(self) -> None:
         """End the threads; calls must have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
-class Abandonable:
-    """Threads for calls that change nothing; of one loop.
+class Lookups:
+    """Threads for calls that leave nothing behind when nobody waits for them any more.
+
+    The threads are daemons: the interpreter does not wait for them at its end either.
 
     Args:
-        threads: How many calls may run at once, those that were abandoned included; more wait.
+        threads: How many calls may run at once, abandoned ones included; more wait their turn.
     """
 
     def __init__(self, threads: int) -> None:
         self._turns = asyncio.Semaphore(threads)
 
     async def __call__(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
-        """Run `call(*args)` in a thread and return what it returns; cancelling does not wait."""
+        """Run `call(*args)` in a thread and return what it returns; cancelling abandons it."""
         await self._turns.acquire()
-        loop, answer = asyncio.get_running_loop(), Future[_T]()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_T] = loop.create_future()
+
+        def deliver(result: Callable[[], None]) -> None:
+            self._turns.release()
+            if not answer.done():
+                result()
 
         def work() -> None:
+            result: Callable[[], None]
             try:
-                answer.set_result(call(*args))
-            except BaseException as error:  # somebody waits for it, whatever it is
-                answer.set_exception(error)
-            finally:
-                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
-                    loop.call_soon_threadsafe(self._turns.release)
+                result = partial(answer.set_result, call(*args))
+            except BaseException as error:
+                result = partial(answer.set_exception, error)
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and so is who asked
+                loop.call_soon_threadsafe(deliver, result)
 
-        answer.set_running_or_notify_cancel()
-        # A daemon: the end of the program does not wait for a Hub either.
-        threading.Thread(target=work, name="modelfetch-hub", daemon=True).start()
-        return await asyncio.wrap_future(answer)
+        threading.Thread(target=work, name="modelfetch-lookup", daemon=True).start()
+        return await answer
 
 
 class Lock(Protocol):
@@ -107,14 +109,22 @@ async def held(offload: Offload, lock: Lock) -> AsyncIterator[None]:
         lock.release()
 
 
+async def carried_out(task: asyncio.Future[_T]) -> _T:
+    """Return what `task` returns; cancelling waits for it to end, then passes on."""
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await settled(task)
+        raise
+
+
 async def settled(task: asyncio.Future[_T]) -> None:
     """Wait until `task` is over, however often the caller is cancelled meanwhile."""
     while not task.done():
         try:
             await asyncio.wait({task})
         except asyncio.CancelledError:
-            # Cancelled again: the thread is still at work, and the first cancellation will be
-            # raised.
+            # Cancelled again: the work goes on, and the first cancellation will be raised.
             continue
     if not task.cancelled():
         task.exception()  # marked as seen; the cancellation matters more

@@ -24,7 +24,7 @@ from modelfetch.errors import (
     QuantizationNotFound,
 )
 from modelfetch.metadata import Metadata
-from modelfetch.offload import Offload
+from modelfetch.offload import Lookups, Offload
 from modelfetch.repositories import Repositories, Resolved
 from modelfetch.storage.layout import Layout
 from modelfetch.types import FileRole, Plan, PlannedFile, ResolvedBy
@@ -45,13 +45,14 @@ class Planner:
 
     Args:
         config: Endpoint, token, what to include.
-        offload: Threads for what blocks.
+        offload: Threads for the disk.
+        lookups: Threads for the Hub client, which blocks.
         layout: The cache, which answers when the Hub does not.
     """
 
-    def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
+    def __init__(self, config: Config, offload: Offload, lookups: Lookups, layout: Layout) -> None:
         self._config, self._offload = config, offload
-        self._metadata = Metadata(config, offload, layout)
+        self._metadata = Metadata(config, offload, lookups, layout)
         self._searched: dict[str, str] = {}
         self._repositories = Repositories(config, offload, self._metadata)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, assert_same, coded, final_names
+from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, assert_same, coded, final_names, until
 
 from modelfetch import (
     Engine,
@@ -360,14 +360,6 @@ async def test_the_token_goes_to_the_hub_and_nowhere_else(
     assert token.encode() not in stored
 
 
-async def until(events: Any, is_reached: Callable[[Any], bool]) -> None:
-    async for status in events:
-        if is_reached(status):
-            await events.aclose()
-            return
-    raise AssertionError("the job ended before")
-
-
 async def take_terminal(engine: Engine) -> Any:
     async for status in engine.events():
         if status.state.is_terminal:
@@ -426,3 +418,51 @@ async def test_transfers_do_not_run_in_the_loop_of_the_host(hub: FakeHub, engine
     await job.result()
     await engine.close()
     assert "modelfetch-transfers" not in {thread.name for thread in threading.enumerate()}
+
+
+async def test_jobs_that_are_over_are_forgotten(hub: FakeHub, settings_for: Settings) -> None:
+    async with Engine(**settings_for(hub, finished_jobs=2)) as engine:
+        jobs = []
+        for number in range(4):
+            hub.add(f"acme/m{number}-GGUF", {FILE: coded(1000, number)})
+            jobs.append(await engine.download(f"acme/m{number}-GGUF", LABEL))
+            await jobs[-1].result()
+        assert engine.jobs() == jobs[2:]
+        with pytest.raises(JobNotFound):
+            engine.job(jobs[0].id)
+        engine.forget(jobs[3].id)
+        assert engine.jobs() == [jobs[2]]
+        with pytest.raises(JobNotFound):
+            engine.forget(jobs[3].id)
+        hub.add(REPO, {FILE: coded(MiB)})
+        hub.script(Stall(100), times=None)
+        running = await engine.download(REPO, LABEL)
+        with pytest.raises(InvalidState, match="only a job that is over"):
+            engine.forget(running.id)
+        assert engine.jobs() == [jobs[2], running]
+
+
+async def test_jobs_are_forgotten_by_age_but_not_while_they_run(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    hub.add(REPO, {FILE: coded(MiB), "tiny-Q8_0.gguf": coded(MiB, 2)})
+    async with Engine(**settings_for(hub, finished_seconds=0)) as engine:
+        await (await engine.download(REPO, LABEL)).result()
+        hub.script(Stall(100), times=None)
+        running = await engine.download(REPO, "Q8_0")
+        assert engine.jobs() == [running]
+
+
+async def test_models_that_are_there_are_told_apart_in_the_engines_events(
+    hub: FakeHub, engine: Engine
+) -> None:
+    hub.add(REPO, {FILE: coded(10), "tiny-Q8_0.gguf": coded(20)})
+    for label in (LABEL, "Q8_0"):
+        await (await engine.download(REPO, label)).result()
+    events = engine.events()
+    for _ in engine.jobs():
+        await anext(events)
+    for label in (LABEL, "Q8_0"):
+        await engine.download(REPO, label)
+    seen = [await anext(events), await anext(events)]
+    assert [status.total_size_bytes for status in seen] == [10, 20]

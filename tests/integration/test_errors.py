@@ -277,3 +277,19 @@ async def test_plans_to_a_silent_hub_hold_up_neither_transfers_nor_whoever_gives
             plan.cancel()
         ended = await asyncio.gather(*plans, return_exceptions=True)
     assert all(isinstance(error, asyncio.CancelledError) for error in ended)
+
+
+async def test_no_error_carries_the_request_and_its_token(
+    hub: FakeHub, settings_for: Callable[..., dict[str, Any]]
+) -> None:
+    token = "hf_" + "s3cret" * 6
+    hub.add(REPO, {FILE: coded(100)})
+    async with Engine(**settings_for(hub, token=token)) as engine:
+        await hub.stop()
+        for call in (engine.plan(REPO), engine.download(REPO), engine.variants(REPO)):
+            with pytest.raises(HubUnavailable) as raised:
+                await call
+            chain: list[BaseException] = [raised.value]
+            while (inner := chain[-1].__cause__ or chain[-1].__context__) is not None:
+                chain.append(inner)
+            assert chain == [raised.value], "httpx's errors hold their request"

@@ -20,19 +20,22 @@ LAYERS = [
     ["types", "status"],
     ["offers", "inventory"],
     ["core"],
+    ["settings"],
     ["config"],
-    ["offload", "storage", "transport", "memory"],
+    ["offload", "calls", "storage", "transport", "memory"],
     ["background", "chooser", "cache"],
     ["hubcall"],
     ["hub", "search"],
     ["shared"],
-    ["worker", "adopter"],
+    ["adopter", "gauge", "worker"],
     ["fetcher"],
     ["gatherer"],
+    ["transfers"],
     ["metadata"],
     ["repositories"],
     ["planner", "broadcast"],
     ["jobs"],
+    ["roster"],
     ["engine"],
     ["blocking", "repairs"],
     ["web"],
@@ -102,8 +105,10 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload background shared worker fetcher gatherer metadata broadcast jobs engine"
-    expected += " blocking web cli"
+    expected = (
+        "offload calls background shared worker fetcher gatherer transfers metadata broadcast jobs"
+    )
+    expected += " engine blocking web cli"
     assert using == set(expected.split())
 
 

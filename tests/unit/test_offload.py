@@ -7,11 +7,11 @@ import threading
 
 import pytest
 
-from modelfetch.offload import Abandonable, Offload
+from modelfetch.offload import Lookups, Offload
 
 
 async def test_an_abandoned_question_is_not_waited_for() -> None:
-    ask, asked, answered = Abandonable(1), threading.Event(), threading.Event()
+    ask, asked, answered = Lookups(1), threading.Event(), threading.Event()
 
     def question() -> None:
         asked.set()
@@ -35,7 +35,7 @@ async def test_what_a_question_raises_is_raised() -> None:
         raise KeyError("x")
 
     with pytest.raises(KeyError):
-        await Abandonable(1)(fail)
+        await Lookups(1)(fail)
 
 
 async def test_a_call_that_changes_something_is_waited_for() -> None:

@@ -1,0 +1,71 @@
+"""The transfers of an engine: its connections, and the loop that they run in."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from modelfetch.background import Background
+from modelfetch.config import Config
+from modelfetch.core.pace import TokenBucket
+from modelfetch.gatherer import Gatherer
+from modelfetch.hubcall import user_agent
+from modelfetch.offload import Offload
+from modelfetch.shared import FileProgress, Shared
+from modelfetch.storage.layout import Layout
+from modelfetch.transport import Transport
+from modelfetch.types import LocalModel, Plan
+
+__all__ = ["Transfers"]
+
+
+class Transfers:
+    """Fetches the files of plans for one engine.
+
+    Args:
+        config: Connections, speed, patience.
+        offload: Threads for the disk.
+        layout: The cache.
+    """
+
+    def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
+        self._config, self._offload, self._layout = config, offload, layout
+        self._background = Background(offload)
+        self._permits = asyncio.Semaphore(config.connections)
+        self._bucket = TokenBucket(config.max_bytes_per_second)
+        self._shared: Shared | None = None
+
+    async def run(
+        self, plan: Plan, progress: Mapping[str, FileProgress], token: str | None
+    ) -> LocalModel:
+        """Fetch all files of a plan and return the model.
+
+        Args:
+            plan: What to fetch.
+            progress: Reported to, for each path of the plan.
+            token: Access token for the Hub; that of the first call counts.
+
+        Raises:
+            ModelFetchError: A file cannot be had; what came is kept.
+        """
+
+        async def gather() -> LocalModel:
+            shared = self._connected(token)
+            return await Gatherer(shared, self._layout, self._config, plan).run(progress)
+
+        return await self._background.run(gather)
+
+    async def close(self) -> None:
+        """Close all connections; nothing may be running. Harmless when closed."""
+        if self._shared is not None:
+            await self._background.run(self._shared.transport.close)
+            self._shared = None
+        await self._background.close()
+
+    def _connected(self, token: str | None) -> Shared:
+        if self._shared is None:
+            transport = Transport(self._config, token, user_agent(self._config))
+            self._shared = Shared(
+                transport, self._offload, self._permits, self._bucket, self._config.retry
+            )
+        return self._shared

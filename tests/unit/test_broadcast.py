@@ -1,0 +1,27 @@
+"""Statuses to readers: what merges, and what does not."""
+
+from __future__ import annotations
+
+import asyncio
+
+from modelfetch.broadcast import Broadcast
+from modelfetch.status import JobState, JobStatus
+
+HERE, RUNNING = JobState.ALREADY_DOWNLOADED, JobState.DOWNLOADING
+
+
+async def test_only_progress_of_the_same_job_merges() -> None:
+    channel = Broadcast()
+    one, other, third = object(), object(), object()
+    reader = channel.read()
+    first = asyncio.ensure_future(anext(reader))
+    await asyncio.sleep(0)
+    for source in (one, other):
+        channel.publish(source, JobStatus(HERE))
+    for sequence in range(5):
+        channel.publish(third, JobStatus(RUNNING, sequence=sequence))
+    channel.publish(third, JobStatus(JobState.COMPLETED, sequence=5))
+    channel.close()
+    seen = [await first] + [status async for status in reader]
+    assert [status.state for status in seen] == [HERE, HERE, RUNNING, JobState.COMPLETED]
+    assert [status.sequence for status in seen[2:]] == [4, 5]
