@@ -13,6 +13,7 @@ for name in [name for name in os.environ if name.startswith(("HF_", "MODELFETCH_
 os.environ["MODELFETCH_LMSTUDIO_HOME"] = os.devnull
 # Most files of the tests tell their position, and are no GGUF; where they are, the test says so.
 os.environ["MODELFETCH_CHECK_GGUF"] = "0"
+os.environ["MODELFETCH_ADOPT"] = "0"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"

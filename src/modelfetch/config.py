@@ -9,13 +9,8 @@ An empty variable is one that is not set. Where no token is given, huggingface_h
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 import platformdirs
 
@@ -23,19 +18,33 @@ from modelfetch.core.bounds import Bounds
 from modelfetch.core.fit import parse_size
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import InvalidConfiguration
+from modelfetch.settings import (
+    DAY,
+    DEFAULT_ENDPOINT,
+    boolean,
+    check_retry,
+    checked_endpoint,
+    checked_names,
+    checked_path,
+    checked_paths,
+    hubs_boolean,
+    is_field_value,
+    is_token,
+    names_of,
+    parse_rate,
+    paths_of,
+    retry_of,
+    setting,
+    token_of,
+)
 
 __all__ = ["Config", "parse_rate"]
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
-_TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
-_FALSE = frozenset({"0", "OFF", "NO", "FALSE"})
-_RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
-_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-_DAY = 86400.0
-_T = TypeVar("_T")
+WAYS = ("reflink", "hardlink", "copy")
+LAYOUTS = ("plain", "lmstudio")
 
-_SECONDS = Bounds(0.001, _DAY, "seconds")
+_SECONDS = Bounds(0.001, DAY, "seconds")
 _BOUNDS = {
     "connections": Bounds(1, 128, whole=True),
     "max_bytes_per_second": Bounds(1, 1e15, "bytes per second", optional=True),
@@ -46,71 +55,8 @@ _BOUNDS = {
     "read_timeout": _SECONDS,
     "hub_timeout": _SECONDS,
     "finished_jobs": Bounds(0, 1_000_000, whole=True),
-    "finished_seconds": Bounds(0, 3650 * _DAY, "seconds"),
+    "finished_seconds": Bounds(0, 3650 * DAY, "seconds"),
 }
-_RETRY_BOUNDS = {
-    "attempts": Bounds(1, 1_000_000, whole=True),
-    "base_seconds": Bounds(0, _DAY, "seconds"),
-    "max_seconds": Bounds(0, _DAY, "seconds"),
-}
-
-
-def parse_rate(text: str) -> float:
-    """Return the bytes per second that `20M`, `500k`, `1.5G` or `1000000` mean (decimal units).
-
-    Raises:
-        ValueError: It is none of those, or zero.
-    """
-    match = _RATE.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{text!r} is not a rate; try 20M for 20 million bytes per second")
-    return float(match[1]) * _UNITS[match[2].lower()]
-
-
-def _boolean(text: str) -> bool:
-    if text.upper() not in _TRUE | _FALSE:
-        raise ValueError(f"{text!r} is neither yes nor no; try 1 or 0")
-    return text.upper() in _TRUE
-
-
-def _hubs_boolean(text: str) -> bool:
-    return text.upper() in _TRUE
-
-
-def _token(text: str) -> str | bool | None:
-    return False if text.upper() in _FALSE else text
-
-
-def _retry(text: str) -> RetryPolicy:
-    words = text.split(",")
-    if len(words) > 3:
-        raise ValueError(f"{text!r} is not attempts,base_seconds,max_seconds; try 30,0.25,30")
-    return RetryPolicy(int(words[0]), *map(float, words[1:]))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _setting(
-    name: str,
-    convert: Callable[[str], _T],
-    default: Callable[[], _T],
-    **also: Callable[[str], _T],
-) -> Callable[[], _T]:
-    """Return what reads the field `name` from `MODELFETCH_<NAME>`, else a variable in `also`."""
-
-    def value() -> _T:
-        for variable, converter in {f"MODELFETCH_{name.upper()}": convert, **also}.items():
-            text = os.environ.get(variable, "").strip()
-            if text:
-                try:
-                    return converter(text)
-                except ValueError as error:
-                    raise InvalidConfiguration(f"{variable} cannot be used: {error}.") from None
-        return default()
-
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +70,7 @@ class Config:
     Attributes:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
             cache (`~/.cache/huggingface/hub`) to share that.
+        state_dir: Where small notes are kept that are about this machine.
         endpoint: URL of the Hub or a mirror of it.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
         offline: Never contact the Hub; only complete cached models are returned.
@@ -141,6 +88,17 @@ class Config:
             of others follow by their downloads.
         check_gguf: Whether a file whose first bytes show that nothing here can load it is refused
             then (`UnusableModel`); without it any file is fetched.
+        local_dir: A folder that models are put in beside the cache, as plain files that share their
+            content with it where the disk can do that; `None` for the cache only.
+        layout: Where in it: `plain` for `<dir>/<file>`, `lmstudio` for LM Studio's tree,
+            `<dir>/<owner>/<repository>/<file>`.
+        adopt: Whether files that other programs have on this machine are taken in place of fetching
+            them: huggingface_hub, llama.cpp, Ollama, LM Studio.
+        adopt_from: More folders to look in, at any depth.
+        adopt_by: How such files come into the cache, best first: `reflink`, `copy`, and `hardlink`,
+            which makes both names the same file.
+        use_symlinks: Whether names in snapshots may be links; where the disk has none, they are
+            not anyway.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
             Without it a power cut may cost the whole partial; wrong bytes are still never
             published.
@@ -156,132 +114,116 @@ class Config:
     """
 
     cache_dir: Path = field(
-        default_factory=_setting(
+        default_factory=setting(
             "cache_dir", Path, lambda: platformdirs.user_cache_path("modelfetch")
         )
     )
     endpoint: str = field(
-        default_factory=_setting("endpoint", str, lambda: DEFAULT_ENDPOINT, HF_ENDPOINT=str)
+        default_factory=setting("endpoint", str, lambda: DEFAULT_ENDPOINT, HF_ENDPOINT=str)
     )
     token: str | bool | None = field(
-        default_factory=_setting("token", _token, lambda: None), repr=False
+        default_factory=setting("token", token_of, lambda: None), repr=False
     )
     offline: bool = field(
-        default_factory=_setting(
+        default_factory=setting(
             "offline",
-            _boolean,
+            boolean,
             lambda: False,
-            HF_HUB_OFFLINE=_hubs_boolean,
-            TRANSFORMERS_OFFLINE=_hubs_boolean,
+            HF_HUB_OFFLINE=hubs_boolean,
+            TRANSFORMERS_OFFLINE=hubs_boolean,
         )
     )
-    connections: int = field(default_factory=_setting("connections", int, lambda: 8))
+    connections: int = field(default_factory=setting("connections", int, lambda: 8))
     max_bytes_per_second: float | None = field(
-        default_factory=_setting(
+        default_factory=setting(
             "max_bytes_per_second", parse_rate, lambda: None, MODELFETCH_LIMIT_RATE=parse_rate
         )
     )
-    include_mmproj: bool = field(default_factory=_setting("include_mmproj", _boolean, lambda: True))
+    include_mmproj: bool = field(default_factory=setting("include_mmproj", boolean, lambda: True))
     memory_bytes: int | None = field(
-        default_factory=_setting(
+        default_factory=setting(
             "memory_bytes", parse_size, lambda: None, MODELFETCH_MEMORY=parse_size
         )
     )
-    catalog: Path | None = field(default_factory=_setting("catalog", Path, lambda: None))
-    lmstudio_home: Path | None = field(
-        default_factory=_setting("lmstudio_home", Path, lambda: None)
-    )
+    catalog: Path | None = field(default_factory=setting("catalog", Path, lambda: None))
+    lmstudio_home: Path | None = field(default_factory=setting("lmstudio_home", Path, lambda: None))
     allow_conversions: bool = field(
-        default_factory=_setting("allow_conversions", _boolean, lambda: False)
+        default_factory=setting("allow_conversions", boolean, lambda: False)
     )
     publishers: tuple[str, ...] = field(
-        default_factory=_setting("publishers", _names, lambda: PUBLISHERS)
+        default_factory=setting("publishers", names_of, lambda: PUBLISHERS)
     )
-    check_gguf: bool = field(default_factory=_setting("check_gguf", _boolean, lambda: True))
-    durable: bool = field(default_factory=_setting("durable", _boolean, lambda: True))
-    flush_seconds: float = field(default_factory=_setting("flush_seconds", float, lambda: 1.0))
-    flush_bytes: int = field(default_factory=_setting("flush_bytes", parse_size, lambda: 128 << 20))
-    connect_timeout: float = field(default_factory=_setting("connect_timeout", float, lambda: 30.0))
-    read_timeout: float = field(default_factory=_setting("read_timeout", float, lambda: 30.0))
-    hub_timeout: float = field(default_factory=_setting("hub_timeout", float, lambda: 30.0))
-    retry: RetryPolicy = field(default_factory=_setting("retry", _retry, RetryPolicy))
-    user_agent: str | None = field(default_factory=_setting("user_agent", str, lambda: None))
-    finished_jobs: int = field(default_factory=_setting("finished_jobs", int, lambda: 100))
+    check_gguf: bool = field(default_factory=setting("check_gguf", boolean, lambda: True))
+    durable: bool = field(default_factory=setting("durable", boolean, lambda: True))
+    flush_seconds: float = field(default_factory=setting("flush_seconds", float, lambda: 1.0))
+    flush_bytes: int = field(default_factory=setting("flush_bytes", parse_size, lambda: 128 << 20))
+    connect_timeout: float = field(default_factory=setting("connect_timeout", float, lambda: 30.0))
+    read_timeout: float = field(default_factory=setting("read_timeout", float, lambda: 30.0))
+    hub_timeout: float = field(default_factory=setting("hub_timeout", float, lambda: 30.0))
+    retry: RetryPolicy = field(default_factory=setting("retry", retry_of, RetryPolicy))
+    user_agent: str | None = field(default_factory=setting("user_agent", str, lambda: None))
+    finished_jobs: int = field(default_factory=setting("finished_jobs", int, lambda: 100))
     finished_seconds: float = field(
-        default_factory=_setting("finished_seconds", float, lambda: 7 * _DAY)
+        default_factory=setting("finished_seconds", float, lambda: 7 * DAY)
+    )
+    state_dir: Path = field(
+        default_factory=setting(
+            "state_dir", Path, lambda: platformdirs.user_state_path("modelfetch")
+        )
+    )
+    local_dir: Path | None = field(default_factory=setting("local_dir", Path, lambda: None))
+    layout: str = field(default_factory=setting("layout", str, lambda: "plain"))
+    adopt: bool = field(default_factory=setting("adopt", boolean, lambda: True))
+    adopt_from: tuple[Path, ...] = field(
+        default_factory=setting("adopt_from", paths_of, lambda: paths_of(""))
+    )
+    adopt_by: tuple[str, ...] = field(
+        default_factory=setting("adopt_by", names_of, lambda: ("reflink", "copy"))
+    )
+    use_symlinks: bool = field(
+        default_factory=setting(
+            "use_symlinks",
+            boolean,
+            lambda: True,
+            HF_HUB_DISABLE_SYMLINKS=lambda text: not hubs_boolean(text),
+        )
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cache_dir", _checked_path("cache_dir", self.cache_dir))
-        for name in ("catalog", "lmstudio_home"):
+        object.__setattr__(self, "cache_dir", checked_path("cache_dir", self.cache_dir))
+        object.__setattr__(self, "state_dir", checked_path("state_dir", self.state_dir))
+        object.__setattr__(self, "adopt_from", checked_paths("adopt_from", self.adopt_from))
+        object.__setattr__(self, "adopt_by", checked_names("adopt_by", self.adopt_by))
+        if self.layout not in LAYOUTS:
+            raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
+        if not set(self.adopt_by) <= set(WAYS):
+            raise InvalidConfiguration(f"adopt_by is {self.adopt_by!r}; its words are {WAYS}.")
+        for name in ("catalog", "lmstudio_home", "local_dir"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _checked_path(name, getattr(self, name)))
-        object.__setattr__(self, "publishers", _checked_names("publishers", self.publishers))
-        object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
+                object.__setattr__(self, name, checked_path(name, getattr(self, name)))
+        object.__setattr__(self, "publishers", checked_names("publishers", self.publishers))
+        object.__setattr__(self, "endpoint", checked_endpoint(self.endpoint))
         for name, bounds in _BOUNDS.items():
             bounds.check(name, getattr(self, name))
-        _check_retry(self.retry)
-        for name in ("offline", "include_mmproj", "allow_conversions", "check_gguf", "durable"):
+        check_retry(self.retry)
+        for name in (
+            "offline",
+            "include_mmproj",
+            "allow_conversions",
+            "check_gguf",
+            "durable",
+            "adopt",
+            "use_symlinks",
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidConfiguration(f"{name} must be True or False.")
-        if isinstance(self.token, str) and not _is_token(self.token):
+        if isinstance(self.token, str) and not is_token(self.token):
             raise InvalidConfiguration(
                 "The token has characters that no token has.",
                 hint="Give the token alone, without quotes, spaces or line ends.",
             )
-        if self.user_agent is not None and not _is_field_value(self.user_agent):
+        if self.user_agent is not None and not is_field_value(self.user_agent):
             raise InvalidConfiguration(
                 "The user_agent has characters that a header field cannot have.",
                 hint="Give printable ASCII, such as my-server/1.0.",
             )
-
-
-def _is_token(text: str) -> bool:
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text
-
-
-def _is_field_value(text: object) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isprintable()
-
-
-def _checked_path(name: str, path: object) -> Path:
-    hint = "Give a folder such as /var/lib/models, or leave it out: there is a default."
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path) or "\0" in str(path):
-        raise InvalidConfiguration(f"{name} is not a path: {path!r}.", hint=hint)
-    try:
-        return Path(path).expanduser().absolute()
-    except (RuntimeError, TypeError):
-        raise InvalidConfiguration(f"{name} names a home that is not there.", hint=hint) from None
-
-
-def _checked_names(name: str, names: object) -> tuple[str, ...]:
-    if isinstance(names, Sequence) and not isinstance(names, str):
-        texts = tuple(text for text in names if isinstance(text, str))
-        if len(texts) == len(names):
-            return texts
-    raise InvalidConfiguration(f"{name} is not a list of names.", hint="Give a list of texts.")
-
-
-def _check_retry(retry: object) -> None:
-    if not isinstance(retry, RetryPolicy):
-        raise InvalidConfiguration(f"retry is {retry!r}.", hint="Give a RetryPolicy.")
-    for name, bounds in _RETRY_BOUNDS.items():
-        bounds.check(f"retry.{name}", getattr(retry, name))
-
-
-def _checked_endpoint(endpoint: object) -> str:
-    hint = f"Give a URL such as {DEFAULT_ENDPOINT}."
-    text = str(endpoint).strip().rstrip("/")
-    try:
-        parts = urlsplit(text)
-        port_is_sound = parts.port is None or parts.port > 0
-    except ValueError:
-        raise InvalidConfiguration("The endpoint is not a URL.", hint=hint) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sound:
-        raise InvalidConfiguration("The endpoint is not an http(s) URL.", hint=hint)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InvalidConfiguration(
-            "The endpoint has a user, a query or a fragment.",
-            hint="Use the token setting for access, and a plain URL for the endpoint.",
-        )
-    return text

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
@@ -16,6 +16,7 @@ from modelfetch.calls import Calls
 from modelfetch.chooser import survey_here
 from modelfetch.config import Config
 from modelfetch.errors import InvalidState
+from modelfetch.gatherer import published
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
 from modelfetch.offload import Lookups, Offload, carried_out
@@ -54,7 +55,7 @@ class Engine:
 
     def __init__(self, config: Config | None = None, **overrides: Any) -> None:
         self.config = replace(config, **overrides) if config else Config(**overrides)
-        self._layout = Layout(self.config.cache_dir)
+        self._layout = Layout(self.config.cache_dir, self.config.use_symlinks)
         self._calls = Calls()
         self._closing: asyncio.Task[None] | None = None
         self._jobs = Roster(self.config)
@@ -206,6 +207,16 @@ class Engine:
         async with self._calls.call():
             return await self._job_of(plan)
 
+    async def restore(self, repo: str, commit: str, paths: Collection[str]) -> Job:
+        """Fetch files of a repository by their names, whatever they are for: to repair a cache.
+
+        Raises:
+            IncompleteModel: The repository has no such file at that commit.
+            ModelFetchError: As `download`.
+        """
+        async with self._calls.call():
+            return await self._job_of(await self._planner.restoring(repo, commit, paths))
+
     def jobs(self) -> list[Job]:
         """Return all jobs of this engine, oldest first; see `Config` for how long."""
         return list(self._jobs)
@@ -261,6 +272,7 @@ class Engine:
     async def _finished(self, plan: Plan) -> Job:
         model = await self._offload(snapshots.link, self._layout, plan)
         await self._offload(snapshots.discard_partials, self._layout, plan)
+        model = await published(self._offload, self._layout, self.config, model)
         job = self._new_job(None, plan)
         job.finish_at_once(model)
         return job

@@ -51,6 +51,7 @@ class Gauge:
                 single_stream=self.files[file.path].single_stream,
                 verified=self.files[file.path].verified,
                 reused_bytes=self.files[file.path].reused,
+                adopted_from=self.files[file.path].adopted_from,
             )
             for file in self._plan.files
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from modelfetch.chooser import choose_here
 from modelfetch.config import Config
 from modelfetch.core.labels import parse_label
+from modelfetch.core.names import read_name
 from modelfetch.core.quants import Choice, combine, no_models
 from modelfetch.core.refs import ModelRef, parse
 from modelfetch.core.variants import read_listing
@@ -26,7 +27,7 @@ from modelfetch.metadata import Metadata
 from modelfetch.offload import Lookups, Offload
 from modelfetch.repositories import Repositories, Resolved
 from modelfetch.storage.layout import Layout
-from modelfetch.types import Plan, ResolvedBy
+from modelfetch.types import FileRole, Plan, PlannedFile, ResolvedBy
 
 __all__ = ["Planner"]
 
@@ -108,6 +109,22 @@ class Planner:
                 return found
         raise _no_models(resolved)
 
+    async def restoring(self, repo: str, commit: str, paths: Collection[str]) -> Plan:
+        """Return a plan of files of a repository by their names; see `Engine.restore`."""
+        listing = await self._metadata.listing(repo, commit)
+        if listing.unavailable is not None:
+            raise listing.unavailable
+        files = tuple(
+            PlannedFile(file.path, file.size_bytes, file.sha256, file.git_oid, _role(file.path))
+            for file in listing.snapshot.files
+            if file.path in paths
+        )
+        gone = sorted(set(paths) - {file.path for file in files})
+        if gone:
+            text = f"{repo} at {commit} has no {', '.join(gone)}"
+            raise IncompleteModel(text, missing=gone)
+        return Plan(repo, commit, listing.snapshot.commit, None, "files by their names", files)
+
     def _understood(
         self, model: str, quantization: str | None, revision: str | None
     ) -> tuple[ModelRef, str | None]:
@@ -167,6 +184,12 @@ class Planner:
             f"{ref.repo} has no GGUF files itself, and this is its conversion by {_owner(repo)}"
         )
         return Resolved(listing, ResolvedBy.CONVERSION, reason)
+
+
+def _role(path: str) -> FileRole:
+    role = read_name(path).role
+    # By its own name it is asked for as it is.
+    return FileRole.OTHER if role is FileRole.BYTE_PART else role
 
 
 def _rule(choice: Choice, found: Resolved) -> str:

@@ -35,6 +35,7 @@ class FileProgress:
         single_stream: Whether the server ignores ranges.
         verified: Whether the file has its final name.
         header: Its head, when it is a GGUF file and that has come.
+        adopted_from: Where on this machine it was found, when it was not fetched.
     """
 
     landed: int = 0
@@ -44,6 +45,7 @@ class FileProgress:
     single_stream: bool = False
     verified: bool = False
     header: Header | None = None
+    adopted_from: str | None = None
 
 
 class Bell:

@@ -51,6 +51,7 @@ class FileStatus:
             and an interruption starts it again from zero.
         verified: True once its SHA-256 was found right and it has its final name.
         reused_bytes: Bytes that were not fetched, but copied from an earlier version of it.
+        adopted_from: Where on this machine it was found; `None` for a file that is fetched.
     """
 
     path: str
@@ -59,6 +60,7 @@ class FileStatus:
     single_stream: bool = False
     verified: bool = False
     reused_bytes: int = 0
+    adopted_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,15 +18,16 @@ LAYERS = [
     ["wording"],
     ["errors"],
     ["types", "status"],
-    ["offers"],
+    ["offers", "inventory"],
     ["core"],
+    ["settings"],
     ["config"],
     ["offload", "calls", "storage", "transport", "memory"],
-    ["background", "chooser"],
+    ["background", "chooser", "cache"],
     ["hubcall"],
     ["hub", "search"],
     ["shared"],
-    ["gauge", "worker"],
+    ["adopter", "gauge", "worker"],
     ["reuse"],
     ["inspector"],
     ["fetcher"],
@@ -38,7 +39,7 @@ LAYERS = [
     ["jobs"],
     ["roster"],
     ["engine"],
-    ["blocking"],
+    ["blocking", "repairs"],
     ["web"],
     ["__init__"],
     ["testing"],
@@ -113,13 +114,14 @@ def test_asyncio_is_in_few_modules() -> None:
 
 def test_the_public_names() -> None:
     expected = """
-        AccessDenied AmbiguousQuantization Config Engine FileRole FileStatus Fit GatedModel
-        HubUnavailable IncompleteModel InsufficientMemory InsufficientSpace IntegrityError
-        InvalidConfiguration InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound
-        JobState JobStatus LocalFile LocalModel ModelFetchError ModelMetadata ModelNotFound
-        ModelVariants NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited
-        ResolvedBy RevisionNotFound Sidecar StorageError UnusableModel Variant VariantInfo
-        __version__ fetch
+        AccessDenied AmbiguousQuantization Cache CachedBuild CachedModel CachedPartial Config
+        DamagedFile DiskUsage Engine FileRole FileStatus Fit GatedModel HubUnavailable
+        IncompleteModel InsufficientMemory InsufficientSpace IntegrityError InvalidConfiguration
+        InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound JobState
+        JobStatus LocalFile LocalModel ModelFetchError ModelMetadata ModelNotFound ModelVariants
+        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited Removal
+        RemovedItem ResolvedBy RevisionNotFound Sidecar StorageError UnusableModel Variant
+        VariantInfo Verification __version__ fetch
     """
     assert sorted(modelfetch.__all__) == sorted(expected.split())
     for name in modelfetch.__all__:
