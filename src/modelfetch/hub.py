@@ -86,18 +86,18 @@ def list_files(config: Config, token: str | None, repo: str, revision: str) -> S
         ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
         HubUnavailable: No usable answer; `RateLimited` and `Offline` are kinds of it.
     """
-    call = HubCall(config, token, repo, revision)
     base = f"{config.endpoint}/api/models/{repo}"
-    info = call.json(f"{base}/revision/{quote(revision, safe='')}?blobs=true")
-    with call.understood():
-        commit = info["sha"]
-        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-            raise ValueError("no commit")
-        files = _files_of_info(info)
-    if files is None:
-        tree = call.pages(f"{base}/tree/{commit}?recursive=true&expand=false")
+    with HubCall(config, token, repo, revision) as call:
+        info = call.json(f"{base}/revision/{quote(revision, safe='')}?blobs=true")
         with call.understood():
-            files = _files_of_tree(tree)
+            commit = info["sha"]
+            if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+                raise ValueError("no commit")
+            files = _files_of_info(info)
+        if files is None:
+            tree = call.pages(f"{base}/tree/{commit}?recursive=true&expand=false")
+            with call.understood():
+                files = _files_of_tree(tree)
     safe = tuple(file for file in files if is_safe_path(file.path))
     return Snapshot(repo, revision, commit, safe, hub_id=_own_name(info))
 

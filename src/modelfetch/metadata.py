@@ -111,7 +111,7 @@ class Metadata:
 
 def _patience(error: HubUnavailable, attempt: int) -> float | None:
     """Return the seconds to wait before asking again, `None` to give up."""
-    if attempt >= _POLICY.attempts or isinstance(error, Offline):
+    if attempt >= _POLICY.attempts or isinstance(error, Offline) or error.is_final:
         return None
     if isinstance(error, RateLimited):
         wait = error.retry_after

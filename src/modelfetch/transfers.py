@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 
 from modelfetch.background import Background
@@ -13,6 +14,7 @@ from modelfetch.hubcall import user_agent
 from modelfetch.offload import Offload
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage.layout import Layout
+from modelfetch.surroundings import trust_for
 from modelfetch.transport import Transport
 from modelfetch.types import LocalModel, Plan
 
@@ -50,7 +52,8 @@ class Transfers:
         """
 
         async def gather() -> LocalModel:
-            shared = self._connected(token)
+            trust = await self._offload(trust_for, self._config)
+            shared = self._connected(token, trust)
             return await Gatherer(shared, self._layout, self._config, plan).run(progress)
 
         return await self._background.run(gather)
@@ -62,9 +65,9 @@ class Transfers:
             self._shared = None
         await self._background.close()
 
-    def _connected(self, token: str | None) -> Shared:
+    def _connected(self, token: str | None, trust: ssl.SSLContext | None) -> Shared:
         if self._shared is None:
-            transport = Transport(self._config, token, user_agent(self._config))
+            transport = Transport(self._config, token, user_agent(self._config), trust)
             self._shared = Shared(
                 transport, self._offload, self._permits, self._bucket, self._config.retry
             )

@@ -1,0 +1,66 @@
+"""What stands between this machine and the Hub: proxies, certificates, and who one is there.
+
+A proxy that is set is used for everything but what `NO_PROXY` exempts. Otherwise the environment
+decides, and where it says nothing, on Windows and macOS, the system's settings do.
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+from urllib.request import getproxies, getproxies_environment, proxy_bypass
+
+from modelfetch.config import Config
+from modelfetch.core.proxies import Proxies, exemption
+from modelfetch.errors import InvalidConfiguration
+
+__all__ = ["hub_fields", "proxies_for", "trust_for"]
+
+
+def hub_fields(config: Config, token: str | None) -> dict[str, str]:
+    """Return the header fields that are for the origin of the endpoint, and for no other."""
+    fields = dict(config.headers)
+    if token is not None and not any(name.lower() == "authorization" for name in fields):
+        fields["Authorization"] = f"Bearer {token}"
+    return fields
+
+
+def proxies_for(config: Config) -> Proxies:
+    """Return the proxies to use."""
+    environment = getproxies_environment()
+    is_exempt = exemption(environment.get("no", ""))
+    if config.proxy is False:
+        return Proxies({}, is_exempt)
+    if isinstance(config.proxy, str):
+        return Proxies({"all": config.proxy}, is_exempt)
+    if environment:
+        return Proxies(environment, is_exempt)
+    return Proxies(getproxies(), lambda host, _: bool(proxy_bypass(host)))
+
+
+def trust_for(config: Config) -> ssl.SSLContext | None:
+    """Return what decides whom to trust, `None` for what each HTTP library trusts; blocking.
+
+    Raises:
+        InvalidConfiguration: The bundle that is set cannot be used.
+    """
+    bundle = config.ca_bundle
+    if bundle is None:
+        return None
+    try:
+        # A folder is one in OpenSSL's form, with names made by `openssl rehash`.
+        if bundle.is_dir():
+            return ssl.create_default_context(capath=bundle)
+        return ssl.create_default_context(cafile=bundle)
+    except OSError as error:
+        raise _unusable(bundle, error) from None
+
+
+def _unusable(bundle: Path, error: OSError) -> InvalidConfiguration:
+    reason = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+    return InvalidConfiguration(
+        f"ca_bundle cannot be used: {bundle}: {reason}.",
+        hint="Give a file of certificates in PEM form; REQUESTS_CA_BUNDLE and CURL_CA_BUNDLE are "
+        "read too.",
+        path=str(bundle),
+    )
