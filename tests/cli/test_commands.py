@@ -231,7 +231,11 @@ def test_headers_and_a_proxy(hub: FakeHub) -> None:
     words = ["plan", REPO, "--proxy", "0", "--header", "X-Team: a:b", "--header", "X-Key:c"]
     assert modelfetch(*words).exit_code == 0
     assert {(it.headers["x-team"], it.headers["x-key"]) for it in hub.log} == {("a:b", "c")}
-    for wrong in (["--header", "hunter2"], ["--header", "Host: hunter2"], ["--proxy", "socks5://x"]):
+    for wrong in (
+        ["--header", "hunter2"],
+        ["--header", "Host: hunter2"],
+        ["--proxy", "socks5://x"],
+    ):
         failed = modelfetch("plan", REPO, *wrong)
         assert failed.exit_code == 2
         assert "hunter2" not in failed.output

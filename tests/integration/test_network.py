@@ -69,6 +69,9 @@ async def test_a_proxy_that_is_set_takes_metadata_and_bytes(
     tls: bool, settings_for: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with proxied(monkeypatch, tls=tls, login="joe:s@cret") as (hub, proxy):
+        async with Engine(**settings_for(hub, proxy=with_login(proxy))) as engine:
+            await engine.plan(REPO, LABEL)
+        assert len(proxy.asked) == 1
         await fetched(settings_for(hub, proxy=with_login(proxy)))
         asked = " ".join(proxy.asked)
         assert all(host in asked for host in real_hosts(hub))
