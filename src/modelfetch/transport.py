@@ -29,6 +29,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from modelfetch.addresses import Attempt, Resolver
 from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.refusals import refused_by_proxy
@@ -121,12 +122,15 @@ class Transport:
             total=None, connect=config.connect_timeout, sock_read=config.read_timeout
         )
         self._user_agent = user_agent
+        self._resolver = Resolver()
         self._session = self._made(keepalive_timeout=15)
         self._unshared: aiohttp.ClientSession | None = None
 
     def _made(self, **pool: Any) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self._trust, **pool),
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=self._trust, resolver=self._resolver, use_dns_cache=False, **pool
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent},
             timeout=self._timeout,
@@ -190,9 +194,26 @@ class Transport:
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], *, is_new: bool = False
     ) -> AsyncIterator[Reply]:
+        attempt = Attempt()
+        try:
+            response = await self._answer(method, url, headers, attempt, is_new)
+            try:
+                yield Reply(url, response.status, response.headers, response, self._patience)
+            finally:
+                # A body read to its end has given its connection back already.
+                response.close() if method == "GET" else response.release()
+        except NetworkError as error:
+            if error.status is None:  # what has a status is an answer, as good as the next
+                self._resolver.failed(attempt)
+            raise
+
+    async def _answer(
+        self, method: str, url: str, headers: Mapping[str, str], attempt: Attempt, is_new: bool
+    ) -> aiohttp.ClientResponse:
         is_hub = origin(url) == self._hub
         sent = {**(self._hub_fields if is_hub else {}), **headers}
         proxy = self._proxies.of(url)
+        attempt.begin()
         with _mapped(url, proxy):
             response = await self._session_for(is_new).request(
                 method,
@@ -204,11 +225,15 @@ class Transport:
         if proxy is not None and response.status == 407:
             response.close()
             raise refused_by_proxy(NetworkError, 407, host_of(proxy), host_of(url))
-        try:
-            yield Reply(url, response.status, response.headers, response, self._patience)
-        finally:
-            # A body read to its end has given its connection back already.
-            response.close() if method == "GET" else response.release()
+        attempt.address = _peer(response) or attempt.address
+        return response
+
+
+def _peer(response: aiohttp.ClientResponse) -> str | None:
+    connection = response.connection  # None once the whole body is here
+    transport = None if connection is None else connection.transport
+    peer = None if transport is None else transport.get_extra_info("peername")
+    return str(peer[0]) if peer else None
 
 
 @contextlib.contextmanager

@@ -22,7 +22,7 @@ LAYERS = [
     ["core"],
     ["settings"],
     ["config"],
-    ["offload", "calls", "storage", "surroundings", "memory"],
+    ["offload", "calls", "storage", "surroundings", "addresses", "memory"],
     ["transport", "background", "chooser", "cache"],
     ["hubcall"],
     ["hub", "search"],
@@ -107,7 +107,9 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload transport calls background shared worker fetcher gatherer transfers"
+    expected = (
+        "addresses offload transport calls background shared worker fetcher gatherer transfers"
+    )
     expected += " metadata broadcast jobs engine blocking web cli"
     assert using == set(expected.split())
 
