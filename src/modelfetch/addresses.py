@@ -62,9 +62,11 @@ class Resolver(AbstractResolver):
         Raises:
             OSError: It has none.
         """
+        attempt = _ATTEMPT.get()
+        if attempt is not None:
+            self.failed(attempt)  # aiohttp asks again by itself where a connection breaks off
         found = await self._found(host, port, family)
         order = self._book.order([(it["family"], it["host"]) for it in found], self._now())
-        attempt = _ATTEMPT.get()
         if attempt is not None and order:
             attempt.address = found[order[0]]["host"]
         return [found[index] for index in order]

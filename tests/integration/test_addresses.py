@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
 
-from modelfetch import Engine
+from modelfetch import Config, Engine, NetworkError
 from modelfetch.testing import FakeHub
+from modelfetch.transport import Transport
 
 CONTENT = coded(12 * MiB + 5)
 Settings = Callable[..., dict[str, Any]]
@@ -48,6 +49,10 @@ class Edge:
                 await reader.read()
             elif self.way == "pass":
                 await self._pass(reader, writer)
+            elif self.way == "half":
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
+                await reader.read()
+                await reader.read()
         if self.way == "reset":
             writer.transport.abort()
         writer.close()
@@ -113,8 +118,40 @@ async def test_connections_are_spread_over_the_addresses(
     assert max(taken) - min(taken) <= 1
 
 
+@pytest.mark.parametrize(
+    ("ways", "most"),
+    [
+        (("pass", "silent", "pass"), 1),
+        (("pass", "half", "pass"), 1),
+        (("pass", "refuse", "half"), 1),
+        (("pass", "reset", "pass"), 0),  # aiohttp tries once more by itself
+        (("pass", "close", "pass"), 0),
+    ],
+    ids=str,
+)
+async def test_an_address_that_failed_is_not_asked_again(
+    ways: tuple[str, ...], most: int, settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with edges(monkeypatch, *ways) as (hub, made):
+        config = Config(**settings_for(hub, read_timeout=0.2))
+        transport = Transport(config, None, "test")
+        url = hub.cdn.sign(REPO, hub.repos[REPO].commits[hub.add(REPO, {FILE: CONTENT})][FILE])
+        failures = 0
+        try:
+            for _ in range(9):
+                try:
+                    async with transport.get(url, {"Range": "bytes=0-9"}, is_new=True) as reply:
+                        assert [chunk async for chunk in reply.chunks()] == [CONTENT.read(0, 10)]
+                except NetworkError:
+                    failures += 1
+        finally:
+            await transport.close()
+        assert sum(edge.taken for edge in made if edge.way not in ("pass", "refuse")) == 1
+        assert failures <= most
+
+
 @pytest.mark.parametrize("way", ["silent", "reset", "close"])
-async def test_an_address_that_is_of_no_use_is_dropped(
+async def test_an_address_that_is_of_no_use_does_not_keep_the_file(
     way: str, settings_for: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with edges(monkeypatch, way, "pass", "pass") as (hub, made):

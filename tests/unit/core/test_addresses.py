@@ -55,6 +55,11 @@ def test_no_address_and_one() -> None:
 
 def test_what_failed_is_not_remembered_without_bound() -> None:
     book = AddressBook()
-    for number in range(2 * MAX_FAILED):
-        book.failed(f"2001:db8::{number:x}", float(number) / 1000)
+    book.failed("192.0.2.1", 0.0)
+    for number in range(MAX_FAILED - 1):
+        book.failed(f"2001:db8::{number:x}", 0.1)
+    book.failed("192.0.2.1", 0.2)
+    for number in range(MAX_FAILED - 1):
+        book.failed(f"2001:db8:1::{number:x}", 0.3)
     assert len(book._failed) == MAX_FAILED
+    assert book.order(THREE, 1.0)[-1] == 0
