@@ -62,4 +62,4 @@ def test_what_failed_is_not_remembered_without_bound() -> None:
     for number in range(MAX_FAILED - 1):
         book.failed(f"2001:db8:1::{number:x}", 0.3)
     assert len(book._failed) == MAX_FAILED
-    assert book.order(THREE, 1.0)[-1] == 0
+    assert {book.order(THREE, 1.0)[-1] for _ in range(3)} == {0}
