@@ -84,6 +84,8 @@ class Config:
         ca_bundle: Certificates to trust in place of the system's: a file in PEM form, or a folder
             in that of OpenSSL.
         headers: Fields to send to the endpoint besides the usual ones, and to no other host.
+        allow_http_token: Whether the token and `headers` may go to an http endpoint on another
+            machine, where everybody on the way can read them.
         offline: Never contact the Hub; only complete cached models are returned.
         connections: Connections of the engine at once, over all jobs and files.
         max_bytes_per_second: Bound on the engine's speed; `None` for no bound.
@@ -143,6 +145,9 @@ class Config:
         default_factory=setting("headers", headers_of, lambda: headers_of("")),
         repr=False,
         hash=False,
+    )
+    allow_http_token: bool = field(
+        default_factory=setting("allow_http_token", boolean, lambda: False)
     )
     offline: bool = field(
         default_factory=setting(
@@ -230,6 +235,7 @@ class Config:
             bounds.check(name, getattr(self, name))
         check_retry(self.retry)
         for name in (
+            "allow_http_token",
             "offline",
             "include_mmproj",
             "allow_conversions",

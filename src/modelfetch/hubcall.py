@@ -15,7 +15,7 @@ import importlib
 import time
 from collections.abc import Iterator
 from typing import Any, Self
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from modelfetch._version import __version__
 from modelfetch.config import Config
@@ -96,7 +96,7 @@ class HubCall:
                 yield from entries
                 if not link:
                     return
-                url = self._on_endpoint(link)
+                url = self._on_endpoint(urljoin(url, link))
         raise nonsense(self._host, f"more than {most} pages")
 
     def understood(self) -> Understood:
@@ -106,7 +106,8 @@ class HubCall:
     def _on_endpoint(self, link: str) -> str:
         parts = urlsplit(link)
         root = urlsplit(self._config.endpoint)
-        path = parts.path if parts.path.startswith(root.path) else root.path + parts.path
+        is_below = parts.path.startswith(f"{root.path}/")
+        path = parts.path if is_below else root.path + parts.path
         return f"{root.scheme}://{root.netloc}{path}?{parts.query}"
 
     def _get(self, url: str) -> tuple[Any, str | None]:

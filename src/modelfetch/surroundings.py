@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from modelfetch.config import Config
+from modelfetch.core.origins import host_of, is_loopback, origin
 from modelfetch.core.proxies import Proxies, exemption
 from modelfetch.errors import InvalidConfiguration
 
@@ -18,11 +19,32 @@ __all__ = ["hub_fields", "proxies_for", "trust_for"]
 
 
 def hub_fields(config: Config, token: str | None) -> dict[str, str]:
-    """Return the header fields that are for the origin of the endpoint, and for no other."""
+    """Return the header fields that are for the origin of the endpoint, and for no other.
+
+    Raises:
+        InvalidConfiguration: They would go over the network in the clear.
+    """
     fields = dict(config.headers)
     if token is not None and not any(name.lower() == "authorization" for name in fields):
         fields["Authorization"] = f"Bearer {token}"
+    if fields and not config.allow_http_token and _is_open(config):
+        what = "A token" if token is not None else "The headers"
+        raise InvalidConfiguration(
+            f"{what} would go to {host_of(config.endpoint)} over http, for everybody on the way "
+            "to read.",
+            hint="Use https; or no token (token=False, MODELFETCH_TOKEN=0) and no headers; or, "
+            "on a network that you trust, allow_http_token=True (MODELFETCH_ALLOW_HTTP_TOKEN=1).",
+            host=host_of(config.endpoint),
+        )
     return fields
+
+
+def _is_open(config: Config) -> bool:
+    """Return whether what is sent to the endpoint can be read on a network."""
+    scheme, host, _ = origin(config.endpoint)
+    is_here = is_loopback(host) or host == "localhost" or host.endswith(".localhost")
+    # What is called loopback is somebody else's when a proxy is asked for it.
+    return scheme == "http" and not (is_here and proxies_for(config).of(config.endpoint) is None)
 
 
 def proxies_for(config: Config) -> Proxies:

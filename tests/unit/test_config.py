@@ -23,6 +23,7 @@ FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     ),
     "ca_bundle": ("/etc/company.pem", Path("/etc/company.pem"), ["~nosuchuser/x"]),
     "headers": ("X-Team: a: b\nX-Key:c", {"X-Team": "a: b", "X-Key": "c"}, ["X-Team", "a b: c"]),
+    "allow_http_token": ("1", True, ["maybe"]),
     "offline": ("yes", True, ["maybe"]),
     "connections": ("3", 3, ["0", "129", "x", "1.5"]),
     "max_bytes_per_second": ("20M", 20e6, ["nan", "0", "-1"]),

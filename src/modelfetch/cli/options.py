@@ -72,6 +72,7 @@ ENGINE_OPTIONS = (
         metavar="'NAME: VALUE'",
         help="Sent to the endpoint only; may be given again.  [env var: MODELFETCH_HEADERS]",
     ),
+    option("--allow-http-token", is_flag=True, help="Send it over http, for all to read."),
     option("--no-mmproj", is_flag=True, help="Leave out the multimodal projector."),
     option("--catalog", type=click.Path(path_type=Path), help="A model.yaml, or a folder of such."),
     click.option(
