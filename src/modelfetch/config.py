@@ -27,6 +27,7 @@ from modelfetch.settings import (
     bundle_of_requests,
     check_retry,
     checked_endpoint,
+    checked_endpoints,
     checked_headers,
     checked_names,
     checked_path,
@@ -77,7 +78,10 @@ class Config:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
             cache (`~/.cache/huggingface/hub`) to share that.
         state_dir: Where small notes are kept that are about this machine.
-        endpoint: URL of the Hub or a mirror of it.
+        endpoint: URL of the Hub or a mirror of it; the token and `headers` are for it alone.
+        endpoints: Others that have the same repositories, and `endpoint` among them, in the order
+            in which they are asked; each but the first only when those before it do not help. Empty
+            for `endpoint` alone.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
         proxy: URL of a proxy, which may have a user and a password; `None` for those of the
             environment, `False` for none.
@@ -133,6 +137,9 @@ class Config:
     )
     endpoint: str = field(
         default_factory=setting("endpoint", str, lambda: DEFAULT_ENDPOINT, HF_ENDPOINT=str)
+    )
+    endpoints: tuple[str, ...] = field(
+        default_factory=setting("endpoints", names_of, lambda: names_of(""))
     )
     token: str | bool | None = field(
         default_factory=setting("token", token_of, lambda: None), repr=False
@@ -231,6 +238,7 @@ class Config:
                 object.__setattr__(self, name, checked_path(name, getattr(self, name)))
         object.__setattr__(self, "publishers", checked_names("publishers", self.publishers))
         object.__setattr__(self, "endpoint", checked_endpoint(self.endpoint))
+        object.__setattr__(self, "endpoints", checked_endpoints(self.endpoints, self.endpoint))
         for name, bounds in _BOUNDS.items():
             bounds.check(name, getattr(self, name))
         check_retry(self.retry)

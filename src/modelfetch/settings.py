@@ -20,6 +20,7 @@ __all__ = [
     "bundle_of_requests",
     "check_retry",
     "checked_endpoint",
+    "checked_endpoints",
     "checked_headers",
     "checked_names",
     "checked_path",
@@ -267,3 +268,23 @@ def checked_endpoint(endpoint: object) -> str:
             hint="Use the token setting for access, and a plain URL for the endpoint.",
         )
     return text
+
+
+def checked_endpoints(endpoints: object, endpoint: str) -> tuple[str, ...]:
+    """Return URLs of Hubs, each once.
+
+    Raises:
+        InvalidConfiguration: One is none, or `endpoint` is not among them.
+    """
+    try:
+        urls = dict.fromkeys(map(checked_endpoint, checked_names("endpoints", endpoints)))
+    except InvalidConfiguration as error:
+        text = f"endpoints cannot be used: {error.message}"
+        raise InvalidConfiguration(text, hint=error.hint) from None
+    if urls and endpoint not in urls:
+        raise InvalidConfiguration(
+            f"endpoints does not have {endpoint}, which is the endpoint.",
+            hint="Put it where it is to be asked; or set endpoint (HF_ENDPOINT) to the one that "
+            "the token is for: no other gets it.",
+        )
+    return tuple(urls)

@@ -7,6 +7,7 @@ decides, and where it says nothing, on Windows and macOS, the system's settings 
 from __future__ import annotations
 
 import ssl
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
@@ -15,7 +16,36 @@ from modelfetch.core.origins import host_of, is_loopback, origin
 from modelfetch.core.proxies import Proxies, exemption
 from modelfetch.errors import InvalidConfiguration
 
-__all__ = ["hub_fields", "proxies_for", "trust_for"]
+__all__ = ["Place", "hub_fields", "places_of", "proxies_for", "trust_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One endpoint.
+
+    Attributes:
+        config: The settings for it, which have it as the only endpoint.
+        is_hub: Whether the token is for it.
+    """
+
+    config: Config
+    is_hub: bool
+
+    @property
+    def host(self) -> str:
+        """`host[:port]` for messages."""
+        return host_of(self.config.endpoint)
+
+
+def places_of(config: Config) -> list[Place]:
+    """Return the endpoints in the order in which to ask them."""
+    hub, places = origin(config.endpoint), []
+    for endpoint in config.endpoints or (config.endpoint,):
+        is_hub = origin(endpoint) == hub
+        headers = config.headers if is_hub else {}
+        alone = replace(config, endpoint=endpoint, endpoints=(), headers=headers)
+        places.append(Place(alone, is_hub))
+    return places
 
 
 def hub_fields(config: Config, token: str | None) -> dict[str, str]:

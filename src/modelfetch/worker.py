@@ -33,6 +33,8 @@ HOLD_SECONDS = 0.25
 # Shorter pauses are left to add up: the loop's timer is not finer.
 MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
+# Fruitless attempts in a row after which another endpoint is asked, where there is one.
+STUMBLES = 2
 
 
 _STUMBLED = Verdict(Action.RETRY, "the whole file for a part of it, which it gave before")
@@ -63,6 +65,7 @@ class Worker:
         self._signer, self._progress, self._bell = signer, progress, bell
         self._loop = asyncio.get_running_loop()
         self._speed = 0.0
+        self._source: Source | None = None
 
     async def run(self) -> None:
         """Fetch leases until the file is complete.
@@ -82,6 +85,8 @@ class Worker:
             except (NetworkError, HubUnavailable) as error:
                 if not _may_pass(error) or not budget.spend(self._transfer.received):
                     raise
+                if budget.fruitless >= STUMBLES:
+                    self._signer.stumbled(self._source)
             await self._rest(budget.delay(random.random()))
 
     async def _fetch_next(self) -> bool:
@@ -99,7 +104,7 @@ class Worker:
         return True
 
     async def _fetch(self, lease: Lease) -> None:
-        source = await self._signer.current()
+        self._source = source = await self._signer.current()
         asked = Span(lease.position, lease.stop)
         size = self._transfer.size_bytes
         async with self._shared.transport.get(

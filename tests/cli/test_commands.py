@@ -239,3 +239,11 @@ def test_headers_and_a_proxy(hub: FakeHub) -> None:
         failed = modelfetch("plan", REPO, *wrong)
         assert failed.exit_code == 2
         assert "hunter2" not in failed.output
+
+
+def test_endpoints(hub: FakeHub) -> None:
+    order = f"http://127.0.0.1:9,{hub.endpoint}"
+    done = modelfetch("plan", REPO, "--endpoints", order, "--token", "0", "--json")
+    assert done.exit_code == 0, done.output
+    assert "127.0.0.1:9 gives no answer" in json.loads(done.stdout)["rule"]
+    assert modelfetch("plan", REPO, "--endpoints", "http://127.0.0.1:9").exit_code == 2

@@ -15,6 +15,11 @@ from modelfetch.core.retry import RetryPolicy
 FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     "cache_dir": ("/srv/models", Path("/srv/models"), ["~nosuchuser/x"]),
     "endpoint": ("https://hub.example/", "https://hub.example", ["hub.example"]),
+    "endpoints": (
+        "http://mirror.example/, https://huggingface.co, http://mirror.example",
+        ("http://mirror.example", "https://huggingface.co"),
+        ["http://mirror.example", "mirror.example,https://huggingface.co"],
+    ),
     "token": ("hf_abc", "hf_abc", ["two words"]),
     "proxy": (
         "proxy.example:3128",
@@ -89,6 +94,10 @@ ARGUMENTS = [
     {"adopt_by": ("symlink",)},
     {"use_symlinks": None},
     {"user_agent": "a\r\nX-Evil: 1"},
+    {"endpoints": "https://huggingface.co"},
+    {"endpoints": [5]},
+    {"endpoints": ["https://mirror.example"]},
+    {"endpoints": ["https://huggingface.co", "ftp://mirror.example"]},
     {"proxy": True},
     {"proxy": ""},
     {"proxy": "ftp://proxy.example"},

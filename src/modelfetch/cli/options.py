@@ -61,6 +61,7 @@ def option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
 ENGINE_OPTIONS = (
     option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache."),
     option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
+    option("--endpoints", metavar="URL,URL", help="In this order, --endpoint among them."),
     option("--token", help="Access token; HF_TOKEN sets it too."),
     option("--proxy", metavar="URL", help="Such as http://proxy.example:3128; 0: none."),
     option("--ca-bundle", type=click.Path(path_type=Path), help="Certificates to trust."),
