@@ -326,12 +326,8 @@ async def test_metadata_that_leads_elsewhere_takes_no_secret_there(
 
 async def test_metadata_redirects_that_lead_nowhere(settings_for: Settings) -> None:
     async with a_hub() as hub, Engine(**settings_for(hub)) as engine:
-        for fault in (
-            Redirect("file:///etc/passwd"),
-            Redirect("http://[::1"),
-            Redirect(f"/{'a' * 70_000}"),
-        ):
-            hub.script(fault, on="api")
+        for location in ("file:///etc/passwd", "http://[::1", f"/{'a' * 70_000}", "//a..b"):
+            hub.script(Redirect(location), on="api")
             assert isinstance(await failure(engine, REPO, LABEL), HubUnavailable)
         hub.script(Redirect(f"/api/models/{REPO}/revision/main"), on="api", times=None)
         error = await failure(engine, REPO, LABEL)
