@@ -170,7 +170,7 @@ async def test_a_disk_that_fills_up_pauses_the_job_and_loses_nothing(
         "https://hub .example",
         "https://hub/a\x00",
         "https://hub/a\r\nX: y",
-    ],  # fmt: skip
+    ],
 )
 def test_an_endpoint_that_is_none(endpoint: str) -> None:
     with pytest.raises(InvalidConfiguration, match=r"endpoint"):
