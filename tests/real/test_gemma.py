@@ -146,17 +146,17 @@ def test_a_longer_chat_template_costs_a_twentieth_at_most(
 ) -> None:
     changed = tmp_path / MODEL_NAME
     with_template(original, b"{{ messages }}" * 1000, changed)
-    fetched.hub.add(REPO, {MODEL_NAME: changed})
-    fetched.hub.reset_log()
-    model = modelfetch.fetch(
-        REPO,
-        LABEL,
-        endpoint=fetched.hub.endpoint,
-        cache_dir=fetched.model.path.parents[3],
-        token=False,
-        check_gguf=True,
-    )
-    assert fetched.hub.sent_bytes(MODEL_NAME) < changed.stat().st_size // 20
+    with FakeHub.in_thread() as hub:
+        hub.add(REPO, {MODEL_NAME: changed})
+        model = modelfetch.fetch(
+            REPO,
+            LABEL,
+            endpoint=hub.endpoint,
+            cache_dir=fetched.model.path.parents[3],
+            token=False,
+            check_gguf=True,
+        )
+        assert hub.sent_bytes(MODEL_NAME) < changed.stat().st_size // 20
     assert model.metadata == fetched.model.metadata
     with model.path.open("rb") as ours, changed.open("rb") as theirs:
         digests = [hashlib.file_digest(stream, "sha256").hexdigest() for stream in (ours, theirs)]
