@@ -55,6 +55,7 @@ def settings_for(place: Path) -> Callable[..., dict[str, Any]]:
             "cache_dir": place,
             "token": False,
             "retry": quick,
+            "first_byte_timeout": 0.5,
             "read_timeout": 0.5,
             **changes,
         }

@@ -52,6 +52,7 @@ _BOUNDS = {
     "flush_seconds": _SECONDS,
     "flush_bytes": Bounds(1, 1 << 50, "bytes", whole=True),
     "connect_timeout": _SECONDS,
+    "first_byte_timeout": _SECONDS,
     "read_timeout": _SECONDS,
     "hub_timeout": _SECONDS,
     "finished_jobs": Bounds(0, 1_000_000, whole=True),
@@ -74,7 +75,9 @@ class Config:
         endpoint: URL of the Hub or a mirror of it.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
         offline: Never contact the Hub; only complete cached models are returned.
-        connections: Connections of the engine at once, over all jobs and files.
+        connections: Most connections of the engine at once, over all jobs and files.
+        adaptive: Whether only as many of them are used to a host as make it faster; without it, all
+            are, at once.
         max_bytes_per_second: Bound on the engine's speed; `None` for no bound.
         include_mmproj: Whether a multimodal model comes with its projector.
         memory_bytes: Memory that a model may use, which the quantization `auto` goes by; `None`
@@ -105,7 +108,9 @@ class Config:
         flush_seconds: Longest time for which arrived bytes may be lost in a power cut.
         flush_bytes: Most arrived bytes that may be lost in a power cut.
         connect_timeout: Seconds to reach a host.
-        read_timeout: Seconds without any byte after which a connection is replaced.
+        first_byte_timeout: Seconds that a host has from being called to the head of its answer; a
+            mirror that first fetches the file itself may need minutes.
+        read_timeout: Seconds without any byte of a body after which a connection is replaced.
         hub_timeout: Seconds that the Hub has for an answer about metadata.
         retry: Patience with a file that does not come.
         user_agent: Put before modelfetch's own, so that servers are recognised.
@@ -133,7 +138,8 @@ class Config:
             TRANSFORMERS_OFFLINE=hubs_boolean,
         )
     )
-    connections: int = field(default_factory=setting("connections", int, lambda: 8))
+    connections: int = field(default_factory=setting("connections", int, lambda: 16))
+    adaptive: bool = field(default_factory=setting("adaptive", boolean, lambda: True))
     max_bytes_per_second: float | None = field(
         default_factory=setting(
             "max_bytes_per_second", parse_rate, lambda: None, MODELFETCH_LIMIT_RATE=parse_rate
@@ -158,6 +164,9 @@ class Config:
     flush_seconds: float = field(default_factory=setting("flush_seconds", float, lambda: 1.0))
     flush_bytes: int = field(default_factory=setting("flush_bytes", parse_size, lambda: 128 << 20))
     connect_timeout: float = field(default_factory=setting("connect_timeout", float, lambda: 30.0))
+    first_byte_timeout: float = field(
+        default_factory=setting("first_byte_timeout", float, lambda: 60.0)
+    )
     read_timeout: float = field(default_factory=setting("read_timeout", float, lambda: 30.0))
     hub_timeout: float = field(default_factory=setting("hub_timeout", float, lambda: 30.0))
     retry: RetryPolicy = field(default_factory=setting("retry", retry_of, RetryPolicy))
@@ -212,6 +221,7 @@ class Config:
             "allow_conversions",
             "check_gguf",
             "durable",
+            "adaptive",
             "adopt",
             "use_symlinks",
         ):

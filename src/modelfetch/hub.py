@@ -22,6 +22,7 @@ from typing import Any
 from urllib.parse import quote
 
 from modelfetch.config import Config
+from modelfetch.core.expiry import lifetime, signers_clock
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.paths import is_safe_path
 from modelfetch.core.refs import ModelRef
@@ -48,9 +49,11 @@ class Source:
 
     Attributes:
         url: Usually signed and short-lived: a secret, not for messages.
+        lifetime_seconds: How long it is good for, when it says so.
     """
 
     url: str
+    lifetime_seconds: float | None = None
 
     @property
     def host(self) -> str:
@@ -122,7 +125,7 @@ async def locate(
             except ValueError as error:
                 raise nonsense(reply.host, f"a bad redirect: {error}") from None
             if origin(url) != hub:
-                return Source(url)
+                return Source(url, lifetime(url, signers_clock(reply.headers, time.time())))
         elif reply.status < 300 or reply.status in (405, 501):
             # The endpoint serves the bytes itself; one that has no HEAD is asked by GET.
             return Source(url)

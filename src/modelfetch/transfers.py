@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 
 from modelfetch.background import Background
@@ -10,6 +9,7 @@ from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
 from modelfetch.gatherer import Gatherer
 from modelfetch.hubcall import user_agent
+from modelfetch.lanes import Lanes
 from modelfetch.offload import Offload
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage.layout import Layout
@@ -31,7 +31,7 @@ class Transfers:
     def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
         self._config, self._offload, self._layout = config, offload, layout
         self._background = Background(offload)
-        self._permits = asyncio.Semaphore(config.connections)
+        self._lanes = Lanes(config.connections, adaptive=config.adaptive)
         self._bucket = TokenBucket(config.max_bytes_per_second)
         self._shared: Shared | None = None
 
@@ -66,6 +66,6 @@ class Transfers:
         if self._shared is None:
             transport = Transport(self._config, token, user_agent(self._config))
             self._shared = Shared(
-                transport, self._offload, self._permits, self._bucket, self._config.retry
+                transport, self._offload, self._lanes, self._bucket, self._config.retry
             )
         return self._shared

@@ -107,8 +107,9 @@ class Transport:
         self._proxies = getproxies()
         self._patience = config.read_timeout
         self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=config.connect_timeout, sock_read=config.read_timeout
+            total=None, connect=config.connect_timeout, sock_read=None
         )
+        self._first_byte = config.first_byte_timeout
         self._user_agent = user_agent
         self._session = self._made(aiohttp.TCPConnector(limit=0, keepalive_timeout=15))
         self._unshared: aiohttp.ClientSession | None = None
@@ -187,13 +188,14 @@ class Transport:
         if self._token is not None and origin(url) == self._hub:
             sent["Authorization"] = f"Bearer {self._token}"
         with _mapped(url):
-            response = await self._session_for(is_new).request(
-                method,
-                URL(url, encoded=True),
-                headers=sent,
-                allow_redirects=False,
-                proxy=self._proxy_for(url),
-            )
+            async with asyncio.timeout(self._first_byte):
+                response = await self._session_for(is_new).request(
+                    method,
+                    URL(url, encoded=True),
+                    headers=sent,
+                    allow_redirects=False,
+                    proxy=self._proxy_for(url),
+                )
         try:
             yield Reply(url, response.status, response.headers, response, self._patience)
         finally:

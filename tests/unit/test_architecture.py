@@ -25,9 +25,10 @@ LAYERS = [
     ["offload", "calls", "storage", "transport", "memory"],
     ["background", "chooser", "cache"],
     ["hubcall"],
-    ["hub", "search"],
+    ["hub", "search", "lanes"],
     ["shared"],
-    ["adopter", "gauge", "worker"],
+    ["adopter", "gauge", "crew"],
+    ["worker"],
     ["reuse"],
     ["inspector"],
     ["fetcher"],
@@ -107,7 +108,7 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload transport calls background shared worker fetcher gatherer transfers"
+    expected = "offload transport calls background lanes shared crew worker fetcher gatherer"
     expected += " metadata broadcast jobs engine blocking web cli"
     assert using == set(expected.split())
 

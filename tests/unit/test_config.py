@@ -25,6 +25,8 @@ FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     "flush_seconds": ("2.5", 2.5, ["0", "nan", "inf", "-1", "1s"]),
     "flush_bytes": ("1MiB", 1 << 20, ["0", "-5"]),
     "connect_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
+    "adaptive": ("0", False, ["perhaps"]),
+    "first_byte_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
     "read_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
     "hub_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
     "retry": ("5,0.5", RetryPolicy(5, 0.5), ["0", "5,-1", "5,1,nan", "1,2,3,4", "x"]),
