@@ -148,6 +148,8 @@ class FileFetcher:
                 digest = await self._hash(partial, transfer)
                 crew.disband()
                 flushing.cancel()
+                # The last bytes came faster than they may.
+                await asyncio.sleep(self._shared.bucket.take(0, asyncio.get_running_loop().time()))
         except BaseExceptionGroup as failures:
             error = _first(failures)
             if isinstance(error, Doubt):

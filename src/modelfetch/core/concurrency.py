@@ -9,7 +9,7 @@ in; a *trial* opens more connections, or fewer, and is compared with it. It wins
 of all connections together rises by more than `GAIN` and more than the noise of both measures.
 
 * Up first: doubling, until a trial fails; then halving the interval between what was good and what
-  was too many. Then down in the same way: where fewer connections are faster, they are taken.
+  was too many. Where more have failed, fewer are tried too, and taken if they are faster.
 * Then it rests, `MIN_REST` seconds after a change and twice as long after each round without, and
   looks around again, in small steps: the network may have changed.
 * A server that refuses (429, 503, a connection that ends before any answer) is not asked why: a
@@ -176,6 +176,8 @@ class Concurrency:
         return candidate if candidate > self._best else None
 
     def _below(self) -> int | None:
+        if self._is_doubling:
+            return None  # nothing says that fewer could be better, and most likely they are slower
         candidate = self._best - max(1, int(self._best * self._stride / 2))
         return candidate if candidate > self._floor else None
 
