@@ -8,11 +8,15 @@ sleeps. Jobs are told apart by a `source` object: their ids may be missing.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+import logging
+from collections.abc import AsyncGenerator, Callable
 
 from modelfetch.status import JobStatus
 
-__all__ = ["Broadcast"]
+__all__ = ["Broadcast", "Callback"]
+
+_log = logging.getLogger(__name__)
+Callback = Callable[[JobStatus], object]
 
 
 class _Reader:
@@ -37,12 +41,30 @@ class Broadcast:
 
     def __init__(self) -> None:
         self._readers: set[_Reader] = set()
+        self._callbacks: dict[object, Callback] = {}
         self._is_closed = False
 
     def publish(self, source: object, status: JobStatus) -> None:
         """Give `status` of the job `source` to every reader; never waits."""
         for reader in self._readers:
             reader.offer(source, status)
+        for callback in tuple(self._callbacks.values()):
+            _call(callback, status)
+
+    def call(self, callback: Callback, *first: JobStatus) -> Callable[[], None]:
+        """Call back with `first`, then with every status; return what ends that.
+
+        An error of the callback is logged, and no concern of the job.
+        """
+        key = object()
+        self._callbacks[key] = callback
+        for status in first:
+            _call(callback, status)
+
+        def end() -> None:
+            self._callbacks.pop(key, None)
+
+        return end
 
     def close(self) -> None:
         """End every reader once it has taken what is there."""
@@ -65,3 +87,10 @@ class Broadcast:
                 await reader.wake.wait()
         finally:
             self._readers.discard(reader)
+
+
+def _call(callback: Callback, status: JobStatus) -> None:
+    try:
+        callback(status)
+    except Exception:
+        _log.exception("a callback for the status of a job failed")

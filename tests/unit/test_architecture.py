@@ -35,9 +35,11 @@ LAYERS = [
     ["transfers"],
     ["metadata"],
     ["repositories"],
-    ["planner", "broadcast"],
+    ["planner", "broadcast", "scribe", "turns"],
+    ["desk", "board"],
+    ["life"],
     ["jobs"],
-    ["roster"],
+    ["keeper"],
     ["engine"],
     ["blocking", "repairs"],
     ["web"],
@@ -108,7 +110,7 @@ def test_asyncio_is_in_few_modules() -> None:
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
     expected = "offload transport calls background shared worker fetcher gatherer transfers"
-    expected += " metadata broadcast jobs engine blocking web cli"
+    expected += " metadata broadcast turns life keeper engine blocking web cli"
     assert using == set(expected.split())
 
 
