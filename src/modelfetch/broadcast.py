@@ -21,19 +21,25 @@ Callback = Callable[[JobStatus], object]
 
 class _Reader:
     def __init__(self) -> None:
-        self.pending: list[tuple[object, JobStatus]] = []
+        self.pending: dict[int, tuple[object, JobStatus]] = {}
         self.wake = asyncio.Event()
+        self._newest: dict[object, int] = {}
+        self._count = 0
 
     def offer(self, source: object, status: JobStatus) -> None:
-        for index in range(len(self.pending) - 1, -1, -1):
-            other, last = self.pending[index]
-            if other is source:
-                if last.state is status.state:
-                    self.pending[index] = source, status
-                    return
-                break
-        self.pending.append((source, status))
+        key = self._newest.get(source)
+        if key is None or self.pending[key][1].state is not status.state:
+            key = self._newest[source] = self._count
+            self._count += 1
+        self.pending[key] = source, status
         self.wake.set()
+
+    def take(self) -> JobStatus:
+        key = next(iter(self.pending))
+        source, status = self.pending.pop(key)
+        if self._newest[source] == key:
+            del self._newest[source]
+        return status
 
 
 class Broadcast:
@@ -75,12 +81,13 @@ class Broadcast:
     async def read(self, *first: tuple[object, JobStatus]) -> AsyncGenerator[JobStatus, None]:
         """Yield `first`, then statuses from now on, until the channel is closed."""
         reader = _Reader()
-        reader.pending.extend(first)
+        for source, status in first:
+            reader.offer(source, status)
         self._readers.add(reader)
         try:
             while True:
                 while reader.pending:
-                    yield reader.pending.pop(0)[1]
+                    yield reader.take()
                 if self._is_closed:
                     return
                 reader.wake.clear()
