@@ -6,12 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import replace
-from types import TracebackType
 from typing import Any, Self
 
 from modelfetch.broadcast import Broadcast, Callback
 from modelfetch.calls import Calls
-from modelfetch.chooser import survey_here
 from modelfetch.config import Config
 from modelfetch.jobs import Job
 from modelfetch.keeper import Keeper
@@ -19,7 +17,6 @@ from modelfetch.offers import ModelVariants
 from modelfetch.offload import Lookups, Offload, carried_out
 from modelfetch.planner import Planner
 from modelfetch.status import JobStatus
-from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
 from modelfetch.transfers import Transfers
 from modelfetch.types import Plan
@@ -50,22 +47,22 @@ class Engine:
 
     def __init__(self, config: Config | None = None, **overrides: Any) -> None:
         self.config = replace(config, **overrides) if config else Config(**overrides)
-        self._layout = Layout(self.config.cache_dir, self.config.use_symlinks)
         self._calls = Calls()
         self._closing: asyncio.Task[None] | None = None
+        self._furnish()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests: inside its `async with`, until it is being closed."""
+        return self._calls.is_open
 
     async def __aenter__(self) -> Self:
         if self._closing is not None:
             await carried_out(self._closing)
         self._calls.open()
+        if self._closing is not None:
+            self._furnish()
         self._closing = None
-        self._broadcast = Broadcast()
-        # Each connection has one write under way at most; hashes, flushes and look-ups come on top.
-        self._offload = Offload(self.config.connections + 4)
-        self._lookups = Lookups(LOOKUP_THREADS)
-        self._planner = Planner(self.config, self._offload, self._lookups, self._layout)
-        self._transfers = Transfers(self.config, self._offload, self._layout, self._planner.token)
-        self._jobs = Keeper(self.config, self._offload, self._broadcast, self._transfers)
         try:
             await self._jobs.open()
         except BaseException:
@@ -73,12 +70,16 @@ class Engine:
             raise
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def _furnish(self) -> None:
+        self._broadcast = Broadcast()
+        # Each connection has one write under way at most; hashes, flushes and look-ups come on top.
+        self._offload = Offload(self.config.connections + 4)
+        layout = Layout(self.config.cache_dir, self.config.use_symlinks)
+        self._planner = Planner(self.config, self._offload, Lookups(LOOKUP_THREADS), layout)
+        self._transfers = Transfers(self.config, self._offload, layout, self._planner.token)
+        self._jobs = Keeper(self.config, self._offload, self._broadcast, self._transfers)
+
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -165,11 +166,7 @@ class Engine:
                 `plan`.
         """
         async with self._calls.call():
-            found = await self._planner.listing(model, revision, allow_conversions)
-            offered = await self._offload(
-                survey_here, self.config, self._layout, found.snapshot, memory_bytes
-            )
-            return replace(offered, resolution=found.reason)
+            return await self._planner.variants(model, revision, memory_bytes, allow_conversions)
 
     async def download(
         self,
@@ -186,17 +183,13 @@ class Engine:
         engine on this state folder has it. When `Config.max_jobs` run, it waits in line. When all
         files are in the cache, the job is `already_downloaded`, and over.
 
-        Args:
-            model: See `plan`.
-            quantization: See `plan`.
-            revision: See `plan`.
-            include_mmproj: See `plan`.
-            allow_conversions: See `plan`.
+        The arguments are those of `plan`.
 
         Raises:
             ModelFetchError: As `plan`; and `InsufficientSpace` when the disk has no room for it,
                 `StorageError` when the cache cannot be written.
         """
+        place = self._jobs.next_place()  # who asked first is first, whoever is answered first
         plan = await self.plan(
             model,
             quantization,
@@ -205,7 +198,7 @@ class Engine:
             allow_conversions=allow_conversions,
         )
         async with self._calls.call():
-            return await self._job_of(plan)
+            return await self._job_of(plan, place)
 
     async def restore(self, repo: str, commit: str, paths: Collection[str]) -> Job:
         """Fetch files of a repository by their names, whatever they are for: to repair a cache.
@@ -215,7 +208,9 @@ class Engine:
             ModelFetchError: As `download`.
         """
         async with self._calls.call():
-            return await self._job_of(await self._planner.restoring(repo, commit, paths))
+            place = self._jobs.next_place()
+            plan = await self._planner.restoring(repo, commit, paths)
+            return await self._job_of(plan, place)
 
     def jobs(self) -> list[Job]:
         """Return all jobs of this engine, oldest first; see `Config` for how long."""
@@ -262,6 +257,17 @@ class Engine:
         async with self._calls.call():
             await self._jobs.move(job_id, position)
 
+    def set_limit(self, max_bytes_per_second: float | None) -> None:
+        """Change the bound on the engine's speed; `None` for no bound. What runs obeys at once.
+
+        Raises:
+            InvalidConfiguration: It is no such number.
+            InvalidState: The engine is not open.
+        """
+        self._calls.check()
+        self.config = replace(self.config, max_bytes_per_second=max_bytes_per_second)
+        self._transfers.bucket.rate = max_bytes_per_second
+
     def on_status(self, callback: Callback) -> Callable[[], None]:
         """Call back now with the current status of every job, then with all later ones.
 
@@ -285,12 +291,10 @@ class Engine:
             async for status in statuses:
                 yield status
 
-    async def _job_of(self, plan: Plan) -> Job:
+    async def _job_of(self, plan: Plan, place: int) -> Job:
         model = await self._transfers.find(plan)
         if model is not None:
             return self._jobs.there_already(plan, model)
-        await self._offload(snapshots.prepare, self._layout, plan)
+        await self._transfers.prepare(plan, is_new=self._jobs.of(plan) is None)
         await self._planner.remember(plan)
-        if self._jobs.of(plan) is None:
-            await self._offload(snapshots.check_space, self._layout, plan)
-        return await self._jobs.job_for(plan)
+        return await self._jobs.job_for(plan, place)

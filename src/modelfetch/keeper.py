@@ -58,7 +58,8 @@ class Keeper:
         self._door, self._look = asyncio.Lock(), asyncio.Lock()
         self._watching: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._old: list[Job] = []
+        self._last_place = 0
+        self._hidden: set[str] = set()
         self._is_taking_over = False
 
     async def open(self) -> None:
@@ -67,7 +68,7 @@ class Keeper:
         if self._desk.scribe.is_open:
             await self._refresh()
             await self._look_for_orphans()
-            self._watching = asyncio.create_task(self._watch(), name="modelfetch watch")
+        self._watching = asyncio.create_task(self._watch(), name="modelfetch watch")
 
     async def close(self) -> None:
         """Pause what runs here, and end all."""
@@ -79,8 +80,9 @@ class Keeper:
             await asyncio.wait(self._tasks)
 
     def __iter__(self) -> Iterator[Job]:
-        self._forget_old()
-        return iter(list(self._jobs.values()))
+        old = self._old()
+        listed = [job for job_id, job in self._jobs.items() if job_id not in old]
+        return iter(sorted(listed, key=lambda job: job.status.started_at or 0.0))
 
     def get(self, job_id: str) -> Job:
         """Return the job with that id.
@@ -88,11 +90,10 @@ class Keeper:
         Raises:
             JobNotFound: There is none.
         """
-        self._forget_old()
-        try:
-            return self._jobs[job_id]
-        except KeyError:
-            raise JobNotFound(f"Download job with id '{job_id}' not found") from None
+        job = self._jobs.get(job_id)
+        if job is None or job_id in self._old():
+            raise JobNotFound(f"Download job with id '{job_id}' not found")
+        return job
 
     async def find(self, job_id: str) -> Job:
         """Return the job with that id, looking at what is written down too.
@@ -106,12 +107,22 @@ class Keeper:
 
     def there_already(self, plan: Plan, model: LocalModel) -> Job:
         """Return a job that is over before it begins, and is not kept."""
-        job = self._new(plan, None)
+        job = self._new(plan, None, 0)
         job.life.board.finish_at_once(model)
         return job
 
-    async def job_for(self, plan: Plan) -> Job:
+    def next_place(self) -> int:
+        """Return the place in line behind all that were given out, here and by earlier engines."""
+        taken = (job.life.board.place for job in self._jobs.values())
+        self._last_place = max(self._last_place, *taken, 0) + 1
+        return self._last_place
+
+    async def job_for(self, plan: Plan, place: int) -> Job:
         """Return the job that fetches the files of `plan`, running: the one there is, or a new one.
+
+        Args:
+            plan: What to fetch.
+            place: Where a new one stands in line.
 
         Raises:
             InvalidState: The engine in which it runs does not answer.
@@ -120,7 +131,7 @@ class Keeper:
             async with self._door_open():
                 job = self.of(plan)
                 if job is None:
-                    job = self._new(plan, f"job_{secrets.token_hex(5)}")
+                    job = self._new(plan, f"job_{secrets.token_hex(5)}", place)
                     self._jobs[str(job.id)] = job
                     await job.life.begin()
                     return job
@@ -148,10 +159,7 @@ class Keeper:
             InvalidState: It is not over.
             StorageError: The record cannot be removed.
         """
-        job = await self.find(job_id)
-        async with self._look:  # or what was read before would bring it back
-            await job.life.forget()
-            self._jobs.pop(job_id, None)
+        await self._forget(await self.find(job_id))
 
     async def move(self, job_id: str, position: int) -> None:
         """Put a job that waits at another position in line.
@@ -180,8 +188,7 @@ class Keeper:
                 await self._refresh()
                 yield
 
-    def _new(self, plan: Plan, job_id: str | None) -> Job:
-        place = 1 + max((job.life.board.place for job in self._jobs.values()), default=0)
+    def _new(self, plan: Plan, job_id: str | None, place: int) -> Job:
         board = Board(plan, self._config, job_id, place, self._broadcast.publish)
         return Job(Life(board, self._desk))
 
@@ -194,9 +201,10 @@ class Keeper:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             try:
-                await self._refresh()
-                await self._look_for_orphans()
-                await self._take_asks()
+                if self._desk.scribe.is_open:
+                    await self._refresh()
+                    await self._look_for_orphans()
+                    await self._take_asks()
                 await self._remove_old()
             except Exception:
                 _log.exception("the records of jobs cannot be watched")
@@ -220,7 +228,7 @@ class Keeper:
         )
         job = self._jobs.get(record.job_id)
         if job is None and is_of_here:
-            job = self._jobs[record.job_id] = self._new(record.plan, record.job_id)
+            job = self._jobs[record.job_id] = self._new(record.plan, record.job_id, record.place)
         if job is not None and not job.life.is_ours:
             job.life.is_recorded = True
             job.life.board.show(record)
@@ -259,24 +267,31 @@ class Keeper:
         with contextlib.suppress(ModelFetchError):  # who asked sees what the job is now
             await job.life.control(ask.event, delete=ask.delete)
 
-    def _forget_old(self) -> None:
+    def _old(self) -> set[str]:
+        """Return those that are over, and so many or so old that they are to be forgotten."""
         over = sorted(
             (job.life.board.ended_at, job_id)
             for job_id, job in self._jobs.items()
-            if job.life.board.ended_at is not None
+            if job.life.board.ended_at is not None and job_id not in self._hidden
         )
         too_many = len(over) - self._config.finished_jobs
         oldest = time.time() - self._config.finished_seconds
         for number, (ended_at, job_id) in enumerate(over):
             if number < too_many or ended_at < oldest:
-                self._old.append(self._jobs.pop(job_id))
+                self._hidden.add(job_id)
+        return self._hidden
 
     async def _remove_old(self) -> None:
-        self._forget_old()
-        while self._old:
-            async with self._look:
-                with contextlib.suppress(ModelFetchError):  # it is being retried
-                    await self._old.pop().life.forget()
+        for job_id in tuple(self._old()):
+            with contextlib.suppress(ModelFetchError):  # it is being retried
+                if job_id in self._jobs:
+                    await self._forget(self._jobs[job_id])
+            self._hidden.discard(job_id)
+
+    async def _forget(self, job: Job) -> None:
+        async with self._look:  # or what was read before would bring it back
+            await job.life.forget()
+            self._jobs.pop(str(job.id), None)
 
 
 def _key(plan: Plan) -> tuple[str, str, frozenset[str]]:

@@ -23,6 +23,9 @@ __all__ = ["Transfers"]
 class Transfers:
     """Fetches the files of plans for one engine.
 
+    Attributes:
+        bucket: The bound on the speed of all together.
+
     Args:
         config: Connections, speed, patience.
         offload: Threads for the disk.
@@ -41,7 +44,7 @@ class Transfers:
         self._token = token
         self._background = Background(offload)
         self._permits = asyncio.Semaphore(config.connections)
-        self._bucket = TokenBucket(config.max_bytes_per_second)
+        self.bucket = TokenBucket(config.max_bytes_per_second)
         self._shared: Shared | None = None
 
     async def run(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
@@ -61,6 +64,17 @@ class Transfers:
             return await Gatherer(shared, self._layout, self._config, plan).run(progress)
 
         return await self._background.run(gather)
+
+    async def prepare(self, plan: Plan, *, is_new: bool) -> None:
+        """Make the folders of a plan, and for a new one see that it has room.
+
+        Raises:
+            StorageError: The cache cannot be written.
+            InsufficientSpace: There is no room.
+        """
+        await self._offload(snapshots.prepare, self._layout, plan)
+        if is_new:
+            await self._offload(snapshots.check_space, self._layout, plan)
 
     async def discard(self, plan: Plan) -> None:
         """Remove the partials of a plan; see `snapshots.discard_partials`."""
@@ -89,6 +103,6 @@ class Transfers:
         if self._shared is None:
             transport = Transport(self._config, token, user_agent(self._config))
             self._shared = Shared(
-                transport, self._offload, self._permits, self._bucket, self._config.retry
+                transport, self._offload, self._permits, self.bucket, self._config.retry
             )
         return self._shared

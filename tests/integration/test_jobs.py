@@ -14,6 +14,7 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded, until
 from modelfetch import (
     Engine,
     InsufficientSpace,
+    InvalidConfiguration,
     InvalidState,
     Job,
     JobCancelled,
@@ -289,6 +290,31 @@ async def test_old_jobs_are_forgotten_in_the_folder_too(
         assert names == []
 
 
+async def test_a_job_that_was_to_be_forgotten_and_is_retried_is_kept(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    hub.script(Status(403), on="cdn", times=None)
+    async with Engine(**settings_for(hub, finished_jobs=0)) as engine:
+        job = await engine.download(add(hub), LABEL)
+        await job.wait()
+        assert engine.jobs() == []
+        hub.unscript()
+        hub.script(Stall(1000), times=None)
+        await job.retry()
+        await engine._jobs._remove_old()
+        assert engine.jobs() == [job]
+        assert await engine.find(str(job.id)) is job
+
+
+async def test_jobs_are_listed_oldest_first_after_a_restart(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    async with Engine(**settings_for(hub)) as engine:
+        ids = [(await engine.download(add(hub, n, 1000), LABEL)).id for n in range(12)]
+    async with Engine(**settings_for(hub)) as engine:
+        assert [job.id for job in engine.jobs()] == ids
+
+
 # --- between engines ------------------------------------------------------------------------------
 
 
@@ -495,6 +521,31 @@ async def test_no_more_than_so_many_run_at_once(hub: FakeHub, settings_for: Sett
     assert most == 2
 
 
+async def test_two_hundred_requests_at_once_for_fifty_models(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    """Each is downloaded once, in the order of the requests, however the Hub's answers come."""
+    repos = [add(hub, number, 1000) for number in range(50)]
+    hub.script(Stall(0), times=None)
+    async with Engine(**settings_for(hub, max_jobs=1, read_timeout=60.0)) as engine:
+        first = await engine.download(add(hub, 99, 1000), LABEL)
+        asked = [engine.download(repos[number % 50], LABEL) for number in range(200)]
+        jobs = await asyncio.gather(*asked)
+        assert [jobs[number] is jobs[number % 50] for number in range(200)] == [True] * 200
+        assert sorted(str(job.id) for job in engine.jobs()) == sorted(
+            str(job.id) for job in {first, *jobs}
+        )
+        ended: list[str | None] = []
+        engine.on_status(lambda status: status.state.is_terminal and ended.append(status.job_id))
+        hub.unscript()
+        await first.pause()
+        await first.resume()
+        for job in jobs:
+            await job.result()
+    assert [job_id for job_id in ended if job_id != first.id] == [job.id for job in jobs[:50]]
+    assert hub.sent_bytes() == 51 * 1000
+
+
 async def test_a_waiting_job_can_be_paused_cancelled_and_closed(
     hub: FakeHub, settings_for: Settings
 ) -> None:
@@ -507,6 +558,29 @@ async def test_a_waiting_job_can_be_paused_cancelled_and_closed(
         states = [job.state for job in jobs]
     assert states[1:3] == [JobState.PAUSED, JobState.FAILED]
     assert jobs[3].state is JobState.PAUSED
+
+
+# --- the bound on the speed -----------------------------------------------------------------------
+
+
+async def test_the_bound_on_the_speed_can_be_changed_while_a_job_runs(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    """A byte a second is never over; without the bound it is, and what waited goes on at once."""
+    content = coded(32 * MiB)
+    hub.add(REPO, {FILE: content})
+    async with Engine(**settings_for(hub, max_bytes_per_second=1)) as engine:
+        job = await engine.download(REPO, LABEL)
+        await until(job.events(), lambda status: status.downloaded_bytes > 0)
+        with pytest.raises(InvalidConfiguration):
+            engine.set_limit(float("nan"))
+        engine.set_limit(2)
+        assert engine.config.max_bytes_per_second == 2
+        assert job.state is JobState.DOWNLOADING
+        engine.set_limit(None)
+        assert_is(await job.result(), content)
+    with pytest.raises(InvalidState):
+        engine.set_limit(None)
 
 
 # --- controls -------------------------------------------------------------------------------------
