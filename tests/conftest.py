@@ -32,6 +32,19 @@ settings.register_profile(
 settings.load_profile("default")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def shared_state_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where the jobs of fixtures that serve several tests are written down."""
+    os.environ["MODELFETCH_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the jobs of this test are written down: nowhere else, in child processes too."""
+    monkeypatch.setenv("MODELFETCH_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
 @pytest.fixture
 async def hub() -> AsyncIterator[FakeHub]:
     async with FakeHub() as hub:

@@ -55,6 +55,7 @@ _BOUNDS = {
     "first_byte_timeout": _SECONDS,
     "read_timeout": _SECONDS,
     "hub_timeout": _SECONDS,
+    "max_jobs": Bounds(1, 1000, whole=True),
     "finished_jobs": Bounds(0, 1_000_000, whole=True),
     "finished_seconds": Bounds(0, 3650 * DAY, "seconds"),
 }
@@ -71,7 +72,6 @@ class Config:
     Attributes:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
             cache (`~/.cache/huggingface/hub`) to share that.
-        state_dir: Where small notes are kept that are about this machine.
         endpoint: URL of the Hub or a mirror of it.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
         offline: Never contact the Hub; only complete cached models are returned.
@@ -114,6 +114,10 @@ class Config:
         hub_timeout: Seconds that the Hub has for an answer about metadata.
         retry: Patience with a file that does not come.
         user_agent: Put before modelfetch's own, so that servers are recognised.
+        state_dir: Where jobs are written down, and what this machine's files hash to; engines that
+            share it share their jobs.
+        resume_on_start: Whether jobs go on by themselves here, that ran when their engine ended.
+        max_jobs: Jobs that run at once; the others wait in line.
         finished_jobs: Jobs that are over and still listed; older ones are forgotten.
         finished_seconds: Time after which a job that is over is forgotten.
     """
@@ -171,6 +175,10 @@ class Config:
     hub_timeout: float = field(default_factory=setting("hub_timeout", float, lambda: 30.0))
     retry: RetryPolicy = field(default_factory=setting("retry", retry_of, RetryPolicy))
     user_agent: str | None = field(default_factory=setting("user_agent", str, lambda: None))
+    resume_on_start: bool = field(
+        default_factory=setting("resume_on_start", boolean, lambda: False)
+    )
+    max_jobs: int = field(default_factory=setting("max_jobs", int, lambda: 3))
     finished_jobs: int = field(default_factory=setting("finished_jobs", int, lambda: 100))
     finished_seconds: float = field(
         default_factory=setting("finished_seconds", float, lambda: 7 * DAY)
@@ -222,6 +230,7 @@ class Config:
             "check_gguf",
             "durable",
             "adaptive",
+            "resume_on_start",
             "adopt",
             "use_symlinks",
         ):

@@ -36,6 +36,8 @@ HOLD_SECONDS = 0.25
 # Shorter pauses are left to add up: the loop's timer is not finer.
 MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
+# A wait for the bound on the speed is reckoned anew after this long: the bound may have changed.
+LIMIT_SECONDS = 0.5
 
 
 _STUMBLED = Verdict(Action.RETRY, "the whole file for a part of it, which it gave before")
@@ -213,11 +215,15 @@ class Worker:
         self._crew.look_for_slow(now)
 
     async def _throttle(self, nbytes: int, held: _Held, lease: Lease) -> None:
-        wait = self._shared.bucket.take(nbytes, self._loop.time())
+        wait = self._wait_after(nbytes)
         if wait >= HOLD_SECONDS:
             await self._store(held, lease)
-        if wait >= MIN_SLEEP:
-            await asyncio.sleep(wait)
+        while wait >= MIN_SLEEP:
+            await asyncio.sleep(min(wait, LIMIT_SECONDS))
+            wait = self._wait_after(0) if wait > LIMIT_SECONDS else 0.0
+
+    def _wait_after(self, nbytes: int) -> float:
+        return self._shared.bucket.take(nbytes, self._loop.time())
 
 
 def _cut(parts: list[memoryview], start: int, gap: Span) -> list[memoryview]:

@@ -36,9 +36,11 @@ LAYERS = [
     ["transfers"],
     ["metadata"],
     ["repositories"],
-    ["planner", "broadcast"],
+    ["planner", "broadcast", "scribe", "turns"],
+    ["desk", "board"],
+    ["life"],
     ["jobs"],
-    ["roster"],
+    ["keeper"],
     ["engine"],
     ["blocking", "repairs"],
     ["web"],
@@ -109,7 +111,7 @@ def test_asyncio_is_in_few_modules() -> None:
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
     expected = "offload transport calls background lanes shared crew worker fetcher gatherer"
-    expected += " metadata broadcast jobs engine blocking web cli"
+    expected += " metadata broadcast turns life keeper engine blocking web cli"
     assert using == set(expected.split())
 
 

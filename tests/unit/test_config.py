@@ -37,6 +37,8 @@ FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     "publishers": ("{owner}, me", ("{owner}", "me"), []),
     "user_agent": ("server/1.0", "server/1.0", ["a\x01b", "naïve"]),
     "state_dir": ("/srv/state", Path("/srv/state"), ["~nosuchuser/x"]),
+    "resume_on_start": ("1", True, ["perhaps"]),
+    "max_jobs": ("2", 2, ["0", "x"]),
     "local_dir": ("/srv/plain", Path("/srv/plain"), ["~nosuchuser/x"]),
     "layout": ("lmstudio", "lmstudio", ["flat"]),
     "adopt": ("0", False, ["perhaps"]),
@@ -83,6 +85,9 @@ ARGUMENTS = [
     {"adopt_by": ("symlink",)},
     {"use_symlinks": None},
     {"user_agent": "a\r\nX-Evil: 1"},
+    {"state_dir": ""},
+    {"resume_on_start": 1},
+    {"max_jobs": 0},
     {"finished_jobs": -1},
     {"finished_seconds": float("inf")},
 ]
