@@ -7,13 +7,14 @@ them all the same, and they end with it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Set
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar, TypeVarTuple
 
 from modelfetch.core.record import JobRecord
 from modelfetch.errors import StorageError
-from modelfetch.offload import Lock, Offload
-from modelfetch.storage.ledger import Ask, Ledger
+from modelfetch.offload import Lock, Offload, held
+from modelfetch.storage.ledger import Ask, Ledger, Mark, News
 
 __all__ = ["Scribe"]
 
@@ -87,6 +88,22 @@ class Scribe:
         finally:
             self.release(job_id)
 
+    def door(self) -> AbstractAsyncContextManager[None]:
+        """Be the only engine that makes jobs, inside the `async with`."""
+        return held(self._offload, _Willing(self._ledger.door())) if self.is_open else nullcontext()
+
+    async def news(self, known: Mapping[str, Mark], ours: Set[str]) -> News | None:
+        """Return what is there and not as `known`; `None` when that cannot be read."""
+        return await self._tried(None, self._ledger.news, known, ours)
+
+    async def orphans(self, job_ids: Collection[str]) -> list[str]:
+        """Return those that are said to run, and whose lock is free all the same."""
+        return await self._tried([], self._ledger.orphans, job_ids)
+
+    async def take_asks(self, job_ids: Collection[str]) -> dict[str, Ask]:
+        """Take the notes that others left for these jobs."""
+        return await self._tried({}, self._ledger.take_asks, job_ids)
+
     async def ask(self, job_id: str, ask: Ask) -> None:
         """Leave a note for the engine in which a job runs."""
         await self._tried(None, self._ledger.ask, job_id, ask)
@@ -106,6 +123,22 @@ class Scribe:
             return await self._offload(call, *args)
         except StorageError as error:
             if not self._has_warned:
-                _log.warning("a job cannot be written down: %s", error)
+                _log.warning("jobs cannot be written down or read: %s", error)
                 self._has_warned = True
             return otherwise
+
+
+class _Willing:
+    """A lock that is taken for granted where the disk refuses it."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+
+    def try_acquire(self) -> bool:
+        try:
+            return self._lock.try_acquire()
+        except StorageError:
+            return True
+
+    def release(self) -> None:
+        self._lock.release()

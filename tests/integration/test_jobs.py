@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -274,6 +276,49 @@ async def test_a_state_folder_that_fills_up_costs_no_download(
     assert caplog.text.count("cannot be written down") == 1
 
 
+async def test_a_state_folder_that_goes_away_costs_no_download(
+    hub: FakeHub, settings_for: Settings, state_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Engine(**settings_for(hub)) as engine:
+        job = await slow_job(hub, engine)
+        shutil.rmtree(state_dir)
+        other = await engine.download(add(hub, 1), LABEL)
+        await job.pause()
+        state_dir.rename(state_dir.with_name("away"))
+        state_dir.write_text("in the way")
+        another = await engine.download(add(hub, 2), LABEL)
+        hub.rate = None
+        assert_is(await other.result(), coded(8 * MiB, 2))
+        assert_is(await another.result(), coded(8 * MiB, 3))
+        await job.resume()
+        assert_is(await job.result(), CONTENT)
+        assert len(engine.jobs()) == 3
+    assert caplog.text.count("WARNING") == 1
+
+
+async def test_a_job_that_is_writing_its_end_and_is_forgotten_does_not_come_back(
+    hub: FakeHub, settings_for: Settings, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelfetch.storage import ledger
+
+    may_write, write = threading.Event(), ledger.write_text
+
+    def slow(path: Path, text: str) -> None:
+        assert '"state": "completed"' not in text or may_write.wait(20)
+        write(path, text)
+
+    monkeypatch.setattr(ledger, "write_text", slow)
+    hub.add(REPO, {FILE: coded(1000)})
+    async with Engine(**settings_for(hub)) as engine:
+        job = await engine.download(REPO, LABEL)
+        await job.result()
+        forgetting = asyncio.create_task(engine.forget(str(job.id)))
+        await asyncio.wait({forgetting}, timeout=0.2)
+        may_write.set()
+        await forgetting
+    assert not record(state_dir, job).exists()
+
+
 async def test_old_jobs_are_forgotten_in_the_folder_too(
     hub: FakeHub, settings_for: Settings, state_dir: Path
 ) -> None:
@@ -410,7 +455,7 @@ async def test_a_job_of_a_process_that_died_can_be_taken_over_by_hand(
     async with Engine(**settings_for(hub)) as two:
         other = await two.find(str(job.id))
         if not is_noticed:
-            two._jobs._watching.cancel()
+            two._jobs._watch._watching.cancel()
         die(one)
         await one.close()
         if is_noticed:
@@ -444,7 +489,7 @@ async def test_an_engine_that_does_not_answer_is_named(
     async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
         job = await slow_job(hub, one)
         other = await two.find(str(job.id))
-        one._jobs._watching.cancel()
+        one._jobs._watch._watching.cancel()
         with pytest.raises(InvalidState, match="does not answer"):
             await other.pause()
         assert job.state is JobState.DOWNLOADING
@@ -682,6 +727,7 @@ CONTROLS: dict[str, Callable[[Job], Any]] = {
     "cancel": lambda job: job.cancel(),
     "delete": lambda job: job.cancel(delete=True),
     "retry": lambda job: job.retry(),
+    "prioritize": lambda job: job.prioritize(5),
 }
 
 
@@ -713,5 +759,44 @@ async def test_a_control_may_be_cancelled_anywhere(
                 if path.is_file() or path.is_symlink():
                     path.unlink()
             # Steps in which nothing but a thread is waited for are many, and alike.
+            step += 1 if step < 40 else 25
+    assert step > 3
+
+
+async def test_forgetting_may_be_cancelled_anywhere(
+    hub: FakeHub, settings_for: Settings, state_dir: Path
+) -> None:
+    hub.add(REPO, {FILE: coded(1000)})
+    hub.script(Stall(100), times=None)
+    step, is_over = 0, False
+    async with Engine(**settings_for(hub)) as engine:
+        while not is_over:
+            job = await engine.download(REPO, LABEL)
+            await job.cancel()
+            is_over = await Steps(step).run(engine.forget(str(job.id)))
+            if engine.jobs():  # it was never begun
+                assert record(state_dir, job).exists()
+                await engine.forget(str(job.id))
+            assert engine.jobs() == []
+            assert list((state_dir / "jobs").iterdir()) == []
+            step += 1 if step < 40 else 25
+    assert step > 3
+
+
+async def test_a_request_may_be_cancelled_anywhere(
+    hub: FakeHub, settings_for: Settings, state_dir: Path
+) -> None:
+    """Either there is no job, or there is one that runs and is written down."""
+    step, is_over = 0, False
+    hub.script(Stall(100), on="cdn", times=None)
+    async with Engine(**settings_for(hub, max_jobs=1000)) as engine:
+        while not is_over:
+            known = engine.jobs()
+            is_over = await Steps(step).run(engine.download(add(hub, step, 1000), LABEL))
+            for job in set(engine.jobs()) - set(known):
+                assert job.state is JobState.DOWNLOADING
+                assert job.life.is_ours
+                assert record(state_dir, job).exists()
+                await job.cancel()
             step += 1 if step < 40 else 25
     assert step > 3

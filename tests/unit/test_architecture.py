@@ -40,6 +40,7 @@ LAYERS = [
     ["desk", "board"],
     ["life"],
     ["jobs"],
+    ["watch"],
     ["keeper"],
     ["engine"],
     ["blocking", "repairs"],
@@ -111,7 +112,7 @@ def test_asyncio_is_in_few_modules() -> None:
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
     expected = "offload transport calls background lanes shared crew worker fetcher gatherer"
-    expected += " metadata broadcast turns life keeper engine blocking web cli"
+    expected += " metadata broadcast turns life watch keeper engine blocking web cli"
     assert using == set(expected.split())
 
 

@@ -371,7 +371,7 @@ async def test_a_worker_that_is_stuck_is_a_conflict_and_not_a_stopped_server(
         serving(second) as other,
     ):
         job_id = await started(http, one, hub)
-        first._jobs._watching.cancel()  # type: ignore[union-attr]
+        first._jobs._watch._watching.cancel()  # type: ignore[union-attr]
         status, answer = await post(http, f"{other}{ROOT}/{job_id}/pause")
         assert (status, answer["error"]["type"]) == (409, "invalid_state")
         assert "does not answer" in answer["error"]["message"]
