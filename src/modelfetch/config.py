@@ -3,12 +3,13 @@
 For each field: an explicit argument wins, then `MODELFETCH_<FIELD>`, then what else its line
 names (`HF_ENDPOINT`, `HF_HUB_OFFLINE` and the short names of the command line), then the default.
 An empty variable is one that is not set. Where no token is given, huggingface_hub looks it up
-(`HF_TOKEN`, `HF_TOKEN_PATH`, `hf auth login`) when it is needed; proxies and certificates come from
-`HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE`.
+(`HF_TOKEN`, `HF_TOKEN_PATH`, `hf auth login`) when it is needed; where no proxy and no certificates
+are given, they come from `HTTPS_PROXY` and its kin and from `SSL_CERT_FILE`: see docs/network.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,23 +17,29 @@ import platformdirs
 
 from modelfetch.core.bounds import Bounds
 from modelfetch.core.fit import parse_size
+from modelfetch.core.proxies import checked_proxy
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import InvalidConfiguration
 from modelfetch.settings import (
     DAY,
     DEFAULT_ENDPOINT,
     boolean,
+    bundle_of_requests,
     check_retry,
     checked_endpoint,
+    checked_endpoints,
+    checked_headers,
     checked_names,
     checked_path,
     checked_paths,
+    headers_of,
     hubs_boolean,
     is_field_value,
     is_token,
     names_of,
     parse_rate,
     paths_of,
+    proxy_of,
     retry_of,
     setting,
     token_of,
@@ -72,8 +79,18 @@ class Config:
     Attributes:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
             cache (`~/.cache/huggingface/hub`) to share that.
-        endpoint: URL of the Hub or a mirror of it.
+        endpoint: URL of the Hub or a mirror of it; the token and `headers` are for it alone.
+        endpoints: Others that have the same repositories, and `endpoint` among them, in the order
+            in which they are asked; each but the first only when those before it do not help. Empty
+            for `endpoint` alone.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
+        proxy: URL of a proxy, which may have a user and a password; `None` for those of the
+            environment, `False` for none.
+        ca_bundle: Certificates to trust in place of the system's: a file in PEM form, or a folder
+            in that of OpenSSL.
+        headers: Fields to send to the endpoint besides the usual ones, and to no other host.
+        allow_http_token: Whether the token and `headers` may go to an http endpoint on another
+            machine, where everybody on the way can read them.
         offline: Never contact the Hub; only complete cached models are returned.
         connections: Most connections of the engine at once, over all jobs and files.
         adaptive: Whether only as many of them are used to a host as make it faster; without it, all
@@ -130,8 +147,23 @@ class Config:
     endpoint: str = field(
         default_factory=setting("endpoint", str, lambda: DEFAULT_ENDPOINT, HF_ENDPOINT=str)
     )
+    endpoints: tuple[str, ...] = field(
+        default_factory=setting("endpoints", names_of, lambda: names_of(""))
+    )
     token: str | bool | None = field(
         default_factory=setting("token", token_of, lambda: None), repr=False
+    )
+    proxy: str | bool | None = field(
+        default_factory=setting("proxy", proxy_of, lambda: None), repr=False
+    )
+    ca_bundle: Path | None = field(default_factory=setting("ca_bundle", Path, bundle_of_requests))
+    headers: Mapping[str, str] = field(
+        default_factory=setting("headers", headers_of, lambda: headers_of("")),
+        repr=False,
+        hash=False,
+    )
+    allow_http_token: bool = field(
+        default_factory=setting("allow_http_token", boolean, lambda: False)
     )
     offline: bool = field(
         default_factory=setting(
@@ -215,15 +247,20 @@ class Config:
             raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
         if not set(self.adopt_by) <= set(WAYS):
             raise InvalidConfiguration(f"adopt_by is {self.adopt_by!r}; its words are {WAYS}.")
-        for name in ("catalog", "lmstudio_home", "local_dir"):
+        if self.proxy is not None and self.proxy is not False:
+            object.__setattr__(self, "proxy", checked_proxy(self.proxy))
+        object.__setattr__(self, "headers", checked_headers(self.headers))
+        for name in ("ca_bundle", "catalog", "lmstudio_home", "local_dir"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, checked_path(name, getattr(self, name)))
         object.__setattr__(self, "publishers", checked_names("publishers", self.publishers))
         object.__setattr__(self, "endpoint", checked_endpoint(self.endpoint))
+        object.__setattr__(self, "endpoints", checked_endpoints(self.endpoints, self.endpoint))
         for name, bounds in _BOUNDS.items():
             bounds.check(name, getattr(self, name))
         check_retry(self.retry)
         for name in (
+            "allow_http_token",
             "offline",
             "include_mmproj",
             "allow_conversions",

@@ -13,7 +13,7 @@ from modelfetch.config import Config
 from modelfetch.core.inspection import subject_of
 from modelfetch.errors import StorageError
 from modelfetch.fetcher import FileFetcher
-from modelfetch.hub import locate
+from modelfetch.hub import Locator
 from modelfetch.inspector import Inspector
 from modelfetch.offload import Offload, held
 from modelfetch.reuse import Reuse
@@ -127,7 +127,7 @@ class Gatherer:
             self._shared,
             file,
             self._layout.blob(plan.repo, file.blob_name),
-            partial(locate, self._config, transport, plan.repo, plan.commit, file),
+            Locator(self._config, transport, plan.repo, plan.commit, file),
             self._config,
             progress,
             self._inspector(file, progress),

@@ -143,7 +143,8 @@ class Planner:
     def _understood(
         self, model: str, quantization: str | None, revision: str | None
     ) -> tuple[ModelRef, str | None]:
-        ref = parse(model, hosts=(urlsplit(self._config.endpoint).netloc,))
+        endpoints = (self._config.endpoint, *self._config.endpoints)
+        ref = parse(model, hosts=tuple(urlsplit(it).netloc for it in endpoints))
         wanted = _agreed("quantization", ref.quantization, quantization, _build)
         revised = replace(ref, revision=_agreed("revision", ref.revision, revision, str))
         return revised, combine(ref.file, wanted)
@@ -210,7 +211,8 @@ def _role(path: str) -> FileRole:
 def _rule(choice: Choice, found: Resolved) -> str:
     cached = " (from the cache; the Hub was not asked)" if found.listing.unavailable else ""
     reason = f"; {found.reason}" if found.reason else ""
-    return f"{choice.rule}{reason}{cached}"
+    by = f" ({found.listing.by.strip(' .')})" if found.listing.by else ""
+    return f"{choice.rule}{reason}{cached}{by}"
 
 
 def _about(repo: str, error: ModelFetchError) -> ModelFetchError:

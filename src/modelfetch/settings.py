@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -17,17 +17,22 @@ __all__ = [
     "DAY",
     "DEFAULT_ENDPOINT",
     "boolean",
+    "bundle_of_requests",
     "check_retry",
     "checked_endpoint",
+    "checked_endpoints",
+    "checked_headers",
     "checked_names",
     "checked_path",
     "checked_paths",
+    "headers_of",
     "hubs_boolean",
     "is_field_value",
     "is_token",
     "names_of",
     "parse_rate",
     "paths_of",
+    "proxy_of",
     "retry_of",
     "setting",
     "token_of",
@@ -37,6 +42,13 @@ DEFAULT_ENDPOINT = "https://huggingface.co"
 DAY = 86400.0
 _TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
 _FALSE = frozenset({"0", "OFF", "NO", "FALSE"})
+_FIELD_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 section 5.6.2
+# Fields with which the transfer itself works, and those that are for one connection only.
+_OWN_FIELDS = {
+    "accept-encoding", "connection", "content-encoding", "content-length", "cookie", "expect",
+    "host", "if-match", "if-modified-since", "if-none-match", "if-range", "if-unmodified-since",
+    "keep-alive", "range", "te", "trailer", "transfer-encoding", "upgrade", "user-agent",
+}  # fmt: skip
 _RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
 _UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _T = TypeVar("_T")
@@ -79,6 +91,30 @@ def hubs_boolean(text: str) -> bool:
 def token_of(text: str) -> str | bool | None:
     """Return the token; `False` for a word that means none."""
     return False if text.upper() in _FALSE else text
+
+
+def proxy_of(text: str) -> str | bool | None:
+    """Return the URL of a proxy; `False` for a word that means none."""
+    return False if text.upper() in _FALSE else text
+
+
+def bundle_of_requests() -> Path | None:
+    """Return the certificates that requests and curl would use, unless OpenSSL's variables say."""
+    if os.environ.get("SSL_CERT_FILE") or os.environ.get("SSL_CERT_DIR"):
+        return None
+    names = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+    return next((Path(text) for name in names if (text := os.environ.get(name, "").strip())), None)
+
+
+def headers_of(text: str) -> Mapping[str, str]:
+    """Return the fields in lines of `Name: value`."""
+    headers = {}
+    for line in filter(str.strip, text.splitlines()):
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError("a line is not `Name: value`")
+        headers[name.strip()] = value.strip()
+    return headers
 
 
 def retry_of(text: str) -> RetryPolicy:
@@ -171,6 +207,34 @@ def checked_names(name: str, names: object) -> tuple[str, ...]:
     raise InvalidConfiguration(f"{name} is not a list of names.", hint="Give a list of texts.")
 
 
+def checked_headers(headers: object) -> Mapping[str, str]:
+    """Return a copy of fields that can be sent beside our own.
+
+    Raises:
+        InvalidConfiguration: They cannot. The message has no value in it, which may be a secret.
+    """
+    if not isinstance(headers, Mapping):
+        raise InvalidConfiguration("headers is no mapping.", hint='Give {"Name": "value"}.')
+    for name, value in headers.items():
+        if not isinstance(name, str) or not _FIELD_NAME.fullmatch(name):
+            raise InvalidConfiguration(
+                "headers has a name that no header field has.", hint="Such as X-Team, no colon."
+            )
+        if name.lower() in _OWN_FIELDS or name.lower().startswith("proxy-"):
+            raise InvalidConfiguration(
+                f"headers has {name}, which is not for it.",
+                hint="modelfetch sets it itself; user_agent and proxy are settings of their own.",
+            )
+        if not is_field_value(value) or value != value.strip():
+            raise InvalidConfiguration(
+                f"headers has a value for {name} that a header field cannot have.",
+                hint="Give printable ASCII, without line ends.",
+            )
+    if len({name.lower() for name in headers}) != len(headers):
+        raise InvalidConfiguration("headers has a name twice.", hint="Give each once.")
+    return dict(headers)
+
+
 def check_retry(retry: object) -> None:
     """Check a policy.
 
@@ -204,3 +268,23 @@ def checked_endpoint(endpoint: object) -> str:
             hint="Use the token setting for access, and a plain URL for the endpoint.",
         )
     return text
+
+
+def checked_endpoints(endpoints: object, endpoint: str) -> tuple[str, ...]:
+    """Return URLs of Hubs, each once.
+
+    Raises:
+        InvalidConfiguration: One is none, or `endpoint` is not among them.
+    """
+    try:
+        urls = dict.fromkeys(map(checked_endpoint, checked_names("endpoints", endpoints)))
+    except InvalidConfiguration as error:
+        text = f"endpoints cannot be used: {error.message}"
+        raise InvalidConfiguration(text, hint=error.hint) from None
+    if urls and endpoint not in urls:
+        raise InvalidConfiguration(
+            f"endpoints does not have {endpoint}, which is the endpoint.",
+            hint="Put it where it is to be asked; or set endpoint (HF_ENDPOINT) to the one that "
+            "the token is for: no other gets it.",
+        )
+    return tuple(urls)

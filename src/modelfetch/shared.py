@@ -163,7 +163,14 @@ class Signer:
 
     def distrust(self) -> None:
         """Forget the URL, and take bytes over new connections only: the last ones were wrong."""
+        self.stumbled(self.source)
         self.source, self.is_distrusted = None, True
+
+    def stumbled(self, source: Source | None) -> None:
+        """Note that nothing comes from `source`; where there is another endpoint, that is next."""
+        if source is not None and self.source is source and source.shun is not None:
+            source.shun()
+            self.source = None
 
     def refused(self, source: Source) -> bool:
         """Forget `source`, unless another connection has renewed it; return whether to ask on.
@@ -171,8 +178,10 @@ class Signer:
         A URL may expire at any time, but one fresh URL after the other is not refused by chance.
         """
         if self.source is source:
-            self.source = None
             self._refusals += 1
+            if self._refusals > 1:  # one that has expired is refused once
+                self.stumbled(source)
+            self.source = None
         return self._refusals < MAX_REFUSALS
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 
 from modelfetch.background import Background
@@ -14,6 +15,7 @@ from modelfetch.offload import Offload
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
+from modelfetch.surroundings import trust_for
 from modelfetch.transport import Transport
 from modelfetch.types import LocalModel, Plan
 
@@ -60,7 +62,8 @@ class Transfers:
         token = await self._token()
 
         async def gather() -> LocalModel:
-            shared = self._connected(token)
+            trust = await self._offload(trust_for, self._config)
+            shared = self._connected(token, trust)
             return await Gatherer(shared, self._layout, self._config, plan).run(progress)
 
         return await self._background.run(gather)
@@ -99,9 +102,9 @@ class Transfers:
             self._shared = None
         await self._background.close()
 
-    def _connected(self, token: str | None) -> Shared:
+    def _connected(self, token: str | None, trust: ssl.SSLContext | None) -> Shared:
         if self._shared is None:
-            transport = Transport(self._config, token, user_agent(self._config))
+            transport = Transport(self._config, token, user_agent(self._config), trust)
             self._shared = Shared(
                 transport, self._offload, self._lanes, self.bucket, self._config.retry
             )

@@ -38,6 +38,8 @@ MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
 # A wait for the bound on the speed is reckoned anew after this long: the bound may have changed.
 LIMIT_SECONDS = 0.5
+# Fruitless attempts in a row after which another endpoint is asked, where there is one.
+STUMBLES = 2
 
 
 _STUMBLED = Verdict(Action.RETRY, "the whole file for a part of it, which it gave before")
@@ -52,6 +54,7 @@ class Worker:
         self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
         self._speed = 0.0
+        self._source: Source | None = None
 
     async def run(self) -> None:
         """Fetch leases until the file is complete.
@@ -72,6 +75,8 @@ class Worker:
                     return
                 if not _may_pass(error) or not budget.spend(self._transfer.received):
                     raise
+                if budget.fruitless >= STUMBLES:
+                    self._signer.stumbled(self._source)
             await self._rest(budget.delay(random.random()))
 
     async def _work(self) -> bool:
@@ -96,6 +101,7 @@ class Worker:
         return has_worked
 
     async def _fetch_lease(self, lease: Lease, source: Source, lane: Lane) -> None:
+        self._source = source
         self._progress.connections += 1
         try:
             async with self._crew.request(lease):

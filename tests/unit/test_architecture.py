@@ -22,8 +22,8 @@ LAYERS = [
     ["core"],
     ["settings"],
     ["config"],
-    ["offload", "calls", "storage", "transport", "memory"],
-    ["background", "chooser", "cache"],
+    ["offload", "calls", "storage", "surroundings", "addresses", "memory"],
+    ["transport", "background", "chooser", "cache"],
     ["hubcall"],
     ["hub", "search", "lanes"],
     ["shared"],
@@ -111,8 +111,8 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload transport calls background lanes shared crew worker fetcher gatherer"
-    expected += " metadata broadcast turns life watch keeper engine blocking web cli"
+    expected = "addresses offload transport calls background lanes shared crew worker fetcher"
+    expected += " gatherer metadata broadcast turns life watch keeper engine blocking web cli"
     assert using == set(expected.split())
 
 

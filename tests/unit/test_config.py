@@ -15,7 +15,20 @@ from modelfetch.core.retry import RetryPolicy
 FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     "cache_dir": ("/srv/models", Path("/srv/models"), ["~nosuchuser/x"]),
     "endpoint": ("https://hub.example/", "https://hub.example", ["hub.example"]),
+    "endpoints": (
+        "http://mirror.example/, https://huggingface.co, http://mirror.example",
+        ("http://mirror.example", "https://huggingface.co"),
+        ["http://mirror.example", "mirror.example,https://huggingface.co"],
+    ),
     "token": ("hf_abc", "hf_abc", ["two words"]),
+    "proxy": (
+        "proxy.example:3128",
+        "http://proxy.example:3128",
+        ["socks5://x", "a b", "http://u:p/w@x"],
+    ),
+    "ca_bundle": ("/etc/company.pem", Path("/etc/company.pem"), ["~nosuchuser/x"]),
+    "headers": ("X-Team: a: b\nX-Key:c", {"X-Team": "a: b", "X-Key": "c"}, ["X-Team", "a b: c"]),
+    "allow_http_token": ("1", True, ["maybe"]),
     "offline": ("yes", True, ["maybe"]),
     "connections": ("3", 3, ["0", "129", "x", "1.5"]),
     "max_bytes_per_second": ("20M", 20e6, ["nan", "0", "-1"]),
@@ -88,6 +101,30 @@ ARGUMENTS = [
     {"state_dir": ""},
     {"resume_on_start": 1},
     {"max_jobs": 0},
+    {"endpoints": "https://huggingface.co"},
+    {"endpoints": [5]},
+    {"endpoints": ["https://mirror.example"]},
+    {"endpoints": ["https://huggingface.co", "ftp://mirror.example"]},
+    {"proxy": True},
+    {"proxy": ""},
+    {"proxy": "ftp://proxy.example"},
+    {"proxy": "http://proxy.example/path"},
+    {"proxy": "http://proxy.example\r\nX-Evil: 1"},
+    {"ca_bundle": 5},
+    {"headers": "X-Team: a"},
+    {"headers": {"X-Team": 5}},
+    {"headers": {"X-Team": "a\r\nX-Evil: 1"}},
+    {"headers": {"X-Team": " a"}},
+    {"headers": {"X-Team": "naïve"}},
+    {"headers": {"X-Team\r\nX-Evil": "1"}},
+    {"headers": {"X-Team:": "1"}},
+    {"headers": {"": "1"}},
+    {"headers": {5: "1"}},
+    {"headers": {"Host": "elsewhere.example"}},
+    {"headers": {"range": "bytes=0-1"}},
+    {"headers": {"Transfer-Encoding": "chunked"}},
+    {"headers": {"Proxy-Authorization": "Basic x"}},
+    {"headers": {"X-Team": "a", "x-team": "b"}},
     {"finished_jobs": -1},
     {"finished_seconds": float("inf")},
 ]
@@ -152,3 +189,29 @@ def test_no_token_can_be_asked_for_and_none_is_shown(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MODELFETCH_TOKEN", "0")
     assert Config().token is False
     assert "hf_secret" not in repr(Config(token="hf_secret"))
+
+
+def test_headers_are_the_engine_s_own_from_then_on() -> None:
+    given = {"X-Team": "a"}
+    config = Config(headers=given)
+    given["X-Team"] = "b\r\nX-Evil: 1"
+    assert config.headers == {"X-Team": "a"}
+    assert isinstance(hash(config), int)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"proxy": "socks5://joe:hunter2@proxy.example"},
+        {"proxy": "http://joe:hunter2/x@proxy.example"},
+        {"proxy": "http://joe:hunter2@proxy.example:x"},
+        {"proxy": "joe:hunter2@proxy .example"},
+        {"headers": {"X-Key": "hunter2\n"}},
+        {"headers": {"Host": "hunter2"}},
+    ],
+    ids=str,
+)
+def test_what_is_refused_is_not_shown_where_it_may_be_a_secret(settings: dict[str, Any]) -> None:
+    with pytest.raises(InvalidConfiguration) as raised:
+        Config(**settings)
+    assert "hunter2" not in repr(raised.value) + str(raised.value)

@@ -46,6 +46,7 @@ from modelfetch.errors import (
 )
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
+from modelfetch.settings import names_of, proxy_of
 from modelfetch.status import JobState
 from modelfetch.types import LocalModel, Plan
 from modelfetch.web.settings import WebConfig
@@ -201,6 +202,12 @@ def _config(settings: dict[str, Any]) -> Config:
         given["adopt"] = False
     if not given.get("adopt_from"):
         given.pop("adopt_from", None)
+    if headers := given.pop("headers", ()):
+        given["headers"] = dict(headers)
+    if "endpoints" in given:
+        given["endpoints"] = names_of(given["endpoints"])
+    if "proxy" in given:
+        given["proxy"] = proxy_of(given["proxy"])
     if "memory" in given:
         given["memory_bytes"] = given.pop("memory")
     if "limit_rate" in given:
@@ -214,18 +221,19 @@ def _guarded(work: Coroutine[Any, Any, _T], as_json: bool) -> _T:
     except ModelFetchError as error:
         _fail(error, as_json)
     except KeyboardInterrupt:
-        again = shlex.join(["modelfetch", *_without_token(sys.argv[1:])])
+        again = shlex.join(["modelfetch", *_without_secrets(sys.argv[1:])])
         click.echo(f"\nStopped. What came is kept; go on with: {again}", err=True)
         sys.exit(INTERRUPTED)
 
 
-def _without_token(words: list[str]) -> list[str]:
-    """Return a command's words less its tokens, which have no business in a log."""
-    after_token = [False, *(word in ("--token", "--api-token") for word in words)]
+def _without_secrets(words: list[str]) -> list[str]:
+    """Return a command's words less those that may hold a secret, which have none in a log."""
+    secret = ("--token", "--api-token", "--proxy", "--header")
+    after_secret = [False, *(word in secret for word in words)]
     return [
         word
-        for word, is_value in zip(words, after_token, strict=False)
-        if not is_value and not word.startswith(("--token", "--api-token"))
+        for word, is_value in zip(words, after_secret, strict=False)
+        if not is_value and not word.startswith(secret)
     ]
 
 

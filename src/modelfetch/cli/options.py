@@ -31,6 +31,16 @@ class _Rate(click.ParamType[float]):
             self.fail(str(error), param, ctx)
 
 
+class _Field(click.ParamType[tuple[str, str]]):
+    name = "field"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
+        name, colon, text = str(value).partition(":")
+        if not colon:
+            self.fail("it is not 'NAME: VALUE'", param, ctx)  # which may be a secret
+        return name.strip(), text.strip()
+
+
 class _Size(click.ParamType[int]):
     name = "size"
 
@@ -51,7 +61,19 @@ def option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
 ENGINE_OPTIONS = (
     option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache."),
     option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
+    option("--endpoints", metavar="URL,URL", help="In this order, --endpoint among them."),
     option("--token", help="Access token; HF_TOKEN sets it too."),
+    option("--proxy", metavar="URL", help="Such as http://proxy.example:3128; 0: none."),
+    option("--ca-bundle", type=click.Path(path_type=Path), help="Certificates to trust."),
+    click.option(
+        "--header",
+        "headers",
+        type=_Field(),
+        multiple=True,
+        metavar="'NAME: VALUE'",
+        help="Sent to the endpoint only; may be given again.  [env var: MODELFETCH_HEADERS]",
+    ),
+    option("--allow-http-token", is_flag=True, help="Send it over http, for all to read."),
     option("--no-mmproj", is_flag=True, help="Leave out the multimodal projector."),
     option("--catalog", type=click.Path(path_type=Path), help="A model.yaml, or a folder of such."),
     click.option(
