@@ -33,6 +33,9 @@ LAYERS = [
     ["inspector"],
     ["fetcher"],
     ["gatherer"],
+    ["carrier"],
+    ["frames"],
+    ["aside", "beside"],
     ["transfers"],
     ["metadata"],
     ["repositories"],
@@ -111,7 +114,7 @@ def test_asyncio_is_in_few_modules() -> None:
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
     expected = "offload transport calls background lanes shared crew worker fetcher gatherer"
-    expected += " metadata broadcast turns life keeper engine blocking web cli"
+    expected += " frames aside beside metadata broadcast turns life keeper engine blocking web cli"
     assert using == set(expected.split())
 
 
