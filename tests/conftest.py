@@ -14,6 +14,8 @@ os.environ["MODELFETCH_LMSTUDIO_HOME"] = os.devnull
 # Most files of the tests tell their position, and are no GGUF; where they are, the test says so.
 os.environ["MODELFETCH_CHECK_GGUF"] = "0"
 os.environ["MODELFETCH_ADOPT"] = "0"
+# Tests look into an engine, and change constants; TEST_ISOLATION=process runs the others beside.
+os.environ["MODELFETCH_ISOLATION"] = os.environ.get("TEST_ISOLATION", "thread")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"

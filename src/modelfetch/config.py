@@ -9,6 +9,7 @@ are given, they come from `HTTPS_PROXY` and its kin and from `SSL_CERT_FILE`: se
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,8 @@ __all__ = ["Config", "parse_rate"]
 PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
 WAYS = ("reflink", "hardlink", "copy")
 LAYOUTS = ("plain", "lmstudio")
+# A process of its own gets a socket by inheritance, which Windows has not.
+ISOLATIONS = ("thread",) if sys.platform == "win32" else ("thread", "process")
 
 _SECONDS = Bounds(0.001, DAY, "seconds")
 _BOUNDS = {
@@ -125,6 +128,8 @@ class Config:
         flush_seconds: Longest time for which arrived bytes may be lost in a power cut.
         flush_bytes: Most arrived bytes that may be lost in a power cut.
         connect_timeout: Seconds to reach a host.
+        isolation: Where transfers run: `thread`, in a thread of this process, or `process`, in one
+            of their own, which disturbs a busy host least.
         first_byte_timeout: Seconds that a host has from being called to the head of its answer; a
             mirror that first fetches the file itself may need minutes.
         read_timeout: Seconds without any byte of a body after which a connection is replaced.
@@ -176,6 +181,7 @@ class Config:
     )
     connections: int = field(default_factory=setting("connections", int, lambda: 16))
     adaptive: bool = field(default_factory=setting("adaptive", boolean, lambda: True))
+    isolation: str = field(default_factory=setting("isolation", str, lambda: "thread"))
     max_bytes_per_second: float | None = field(
         default_factory=setting(
             "max_bytes_per_second", parse_rate, lambda: None, MODELFETCH_LIMIT_RATE=parse_rate
@@ -243,6 +249,8 @@ class Config:
         object.__setattr__(self, "state_dir", checked_path("state_dir", self.state_dir))
         object.__setattr__(self, "adopt_from", checked_paths("adopt_from", self.adopt_from))
         object.__setattr__(self, "adopt_by", checked_names("adopt_by", self.adopt_by))
+        if self.isolation not in ISOLATIONS:
+            raise InvalidConfiguration(f"isolation is {self.isolation!r}; it is {ISOLATIONS}.")
         if self.layout not in LAYOUTS:
             raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
         if not set(self.adopt_by) <= set(WAYS):

@@ -266,7 +266,7 @@ class Engine:
         """
         self._calls.check()
         self.config = replace(self.config, max_bytes_per_second=max_bytes_per_second)
-        self._transfers.bucket.rate = max_bytes_per_second
+        self._transfers.set_rate(max_bytes_per_second)
 
     def on_status(self, callback: Callback) -> Callable[[], None]:
         """Call back now with the current status of every job, then with all later ones.

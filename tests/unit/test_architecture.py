@@ -33,6 +33,9 @@ LAYERS = [
     ["inspector"],
     ["fetcher"],
     ["gatherer"],
+    ["carrier"],
+    ["frames"],
+    ["aside", "beside"],
     ["transfers"],
     ["metadata"],
     ["repositories"],
@@ -112,7 +115,8 @@ def test_asyncio_is_in_few_modules() -> None:
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
     expected = "addresses offload transport calls background lanes shared crew worker fetcher"
-    expected += " gatherer metadata broadcast turns life watch keeper engine blocking web cli"
+    expected += " gatherer frames aside beside metadata broadcast turns life watch keeper engine"
+    expected += " blocking web cli"
     assert using == set(expected.split())
 
 

@@ -39,6 +39,7 @@ FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     "flush_bytes": ("1MiB", 1 << 20, ["0", "-5"]),
     "connect_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
     "adaptive": ("0", False, ["perhaps"]),
+    "isolation": ("process", "process", ["fork"]),
     "first_byte_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
     "read_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
     "hub_timeout": ("5", 5.0, ["0", "nan", "inf", "-1"]),
