@@ -9,6 +9,7 @@ are given, they come from `HTTPS_PROXY` and its kin and from `SSL_CERT_FILE`: se
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,6 +51,8 @@ __all__ = ["Config", "parse_rate"]
 PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
 WAYS = ("reflink", "hardlink", "copy")
 LAYOUTS = ("plain", "lmstudio")
+# A process of its own gets a socket by inheritance, which Windows has not.
+ISOLATIONS = ("thread",) if sys.platform == "win32" else ("thread", "process")
 
 _SECONDS = Bounds(0.001, DAY, "seconds")
 _BOUNDS = {
@@ -59,8 +62,10 @@ _BOUNDS = {
     "flush_seconds": _SECONDS,
     "flush_bytes": Bounds(1, 1 << 50, "bytes", whole=True),
     "connect_timeout": _SECONDS,
+    "first_byte_timeout": _SECONDS,
     "read_timeout": _SECONDS,
     "hub_timeout": _SECONDS,
+    "max_jobs": Bounds(1, 1000, whole=True),
     "finished_jobs": Bounds(0, 1_000_000, whole=True),
     "finished_seconds": Bounds(0, 3650 * DAY, "seconds"),
 }
@@ -77,7 +82,6 @@ class Config:
     Attributes:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
             cache (`~/.cache/huggingface/hub`) to share that.
-        state_dir: Where small notes are kept that are about this machine.
         endpoint: URL of the Hub or a mirror of it; the token and `headers` are for it alone.
         endpoints: Others that have the same repositories, and `endpoint` among them, in the order
             in which they are asked; each but the first only when those before it do not help. Empty
@@ -91,7 +95,9 @@ class Config:
         allow_http_token: Whether the token and `headers` may go to an http endpoint on another
             machine, where everybody on the way can read them.
         offline: Never contact the Hub; only complete cached models are returned.
-        connections: Connections of the engine at once, over all jobs and files.
+        connections: Most connections of the engine at once, over all jobs and files.
+        adaptive: Whether only as many of them are used to a host as make it faster; without it, all
+            are, at once.
         max_bytes_per_second: Bound on the engine's speed; `None` for no bound.
         include_mmproj: Whether a multimodal model comes with its projector.
         memory_bytes: Memory that a model may use, which the quantization `auto` goes by; `None`
@@ -122,10 +128,18 @@ class Config:
         flush_seconds: Longest time for which arrived bytes may be lost in a power cut.
         flush_bytes: Most arrived bytes that may be lost in a power cut.
         connect_timeout: Seconds to reach a host.
-        read_timeout: Seconds without any byte after which a connection is replaced.
+        isolation: Where transfers run: `thread`, in a thread of this process, or `process`, in one
+            of their own, which disturbs a busy host least.
+        first_byte_timeout: Seconds that a host has from being called to the head of its answer; a
+            mirror that first fetches the file itself may need minutes.
+        read_timeout: Seconds without any byte of a body after which a connection is replaced.
         hub_timeout: Seconds that the Hub has for an answer about metadata.
         retry: Patience with a file that does not come.
         user_agent: Put before modelfetch's own, so that servers are recognised.
+        state_dir: Where jobs are written down, and what this machine's files hash to; engines that
+            share it share their jobs.
+        resume_on_start: Whether jobs go on by themselves here, that ran when their engine ended.
+        max_jobs: Jobs that run at once; the others wait in line.
         finished_jobs: Jobs that are over and still listed; older ones are forgotten.
         finished_seconds: Time after which a job that is over is forgotten.
     """
@@ -165,7 +179,9 @@ class Config:
             TRANSFORMERS_OFFLINE=hubs_boolean,
         )
     )
-    connections: int = field(default_factory=setting("connections", int, lambda: 8))
+    connections: int = field(default_factory=setting("connections", int, lambda: 16))
+    adaptive: bool = field(default_factory=setting("adaptive", boolean, lambda: True))
+    isolation: str = field(default_factory=setting("isolation", str, lambda: "thread"))
     max_bytes_per_second: float | None = field(
         default_factory=setting(
             "max_bytes_per_second", parse_rate, lambda: None, MODELFETCH_LIMIT_RATE=parse_rate
@@ -190,10 +206,17 @@ class Config:
     flush_seconds: float = field(default_factory=setting("flush_seconds", float, lambda: 1.0))
     flush_bytes: int = field(default_factory=setting("flush_bytes", parse_size, lambda: 128 << 20))
     connect_timeout: float = field(default_factory=setting("connect_timeout", float, lambda: 30.0))
+    first_byte_timeout: float = field(
+        default_factory=setting("first_byte_timeout", float, lambda: 60.0)
+    )
     read_timeout: float = field(default_factory=setting("read_timeout", float, lambda: 30.0))
     hub_timeout: float = field(default_factory=setting("hub_timeout", float, lambda: 30.0))
     retry: RetryPolicy = field(default_factory=setting("retry", retry_of, RetryPolicy))
     user_agent: str | None = field(default_factory=setting("user_agent", str, lambda: None))
+    resume_on_start: bool = field(
+        default_factory=setting("resume_on_start", boolean, lambda: False)
+    )
+    max_jobs: int = field(default_factory=setting("max_jobs", int, lambda: 3))
     finished_jobs: int = field(default_factory=setting("finished_jobs", int, lambda: 100))
     finished_seconds: float = field(
         default_factory=setting("finished_seconds", float, lambda: 7 * DAY)
@@ -226,6 +249,8 @@ class Config:
         object.__setattr__(self, "state_dir", checked_path("state_dir", self.state_dir))
         object.__setattr__(self, "adopt_from", checked_paths("adopt_from", self.adopt_from))
         object.__setattr__(self, "adopt_by", checked_names("adopt_by", self.adopt_by))
+        if self.isolation not in ISOLATIONS:
+            raise InvalidConfiguration(f"isolation is {self.isolation!r}; it is {ISOLATIONS}.")
         if self.layout not in LAYOUTS:
             raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
         if not set(self.adopt_by) <= set(WAYS):
@@ -249,6 +274,8 @@ class Config:
             "allow_conversions",
             "check_gguf",
             "durable",
+            "adaptive",
+            "resume_on_start",
             "adopt",
             "use_symlinks",
         ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
 from modelfetch.adopter import Adopter
@@ -42,7 +43,7 @@ class Gatherer:
     """
 
     def __init__(self, shared: Shared, layout: Layout, config: Config, plan: Plan) -> None:
-        self._shared, self._layout = shared, layout
+        self._shared, self._layout = replace(shared, job=self), layout
         self._config, self._plan = config, plan
         self._adopter = Adopter(shared.offload, layout, config, plan)
 

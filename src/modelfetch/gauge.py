@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from modelfetch.core.pace import SpeedWindow, seconds_left
@@ -36,6 +37,15 @@ class Gauge:
         for file in self._plan.files:
             progress = self.files[file.path]
             progress.landed, progress.verified = file.size_bytes, True
+
+    def start_from(self, files: Iterable[FileStatus]) -> None:
+        """Go on from the bytes that were there; none of them are taken back."""
+        for file in files:
+            progress = self.files[file.path]
+            progress.landed = max(progress.landed, file.downloaded_bytes)
+            progress.single_stream, progress.verified = file.single_stream, file.verified
+            progress.reused = max(progress.reused, file.reused_bytes)
+            progress.adopted_from = file.adopted_from
 
     def measured(self, status: JobStatus) -> JobStatus:
         """Return `status` with the numbers of this moment; no sum of bytes goes back."""

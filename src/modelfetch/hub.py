@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from modelfetch.config import Config
+from modelfetch.core.expiry import lifetime, signers_clock
 from modelfetch.core.failover import Failure, leads_on, outcome
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.paths import is_safe_path
@@ -51,11 +52,13 @@ class Source:
 
     Attributes:
         url: Usually signed and short-lived: a secret, not for messages.
+        lifetime_seconds: How long it is good for, when it says so.
         shun: Says that it is of no use, so that another endpoint is asked next; `None` where there
             is no other.
     """
 
     url: str
+    lifetime_seconds: float | None = None
     shun: Callable[[], None] | None = None
 
     @property
@@ -173,7 +176,7 @@ async def locate(
             except ValueError as error:
                 raise nonsense(reply.host, f"a bad redirect: {error}") from None
             if origin(url) != hub:
-                return Source(url)
+                return Source(url, lifetime(url, signers_clock(reply.headers, time.time())))
         elif reply.status < 300 or reply.status in (405, 501):
             # The endpoint serves the bytes itself; one that has no HEAD is asked by GET.
             return Source(url)

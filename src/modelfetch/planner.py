@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from modelfetch.chooser import choose_here
+from modelfetch.chooser import choose_here, survey_here
 from modelfetch.config import Config
 from modelfetch.core.labels import parse_label
 from modelfetch.core.names import read_name
@@ -24,6 +24,7 @@ from modelfetch.errors import (
     QuantizationNotFound,
 )
 from modelfetch.metadata import Metadata
+from modelfetch.offers import ModelVariants
 from modelfetch.offload import Lookups, Offload
 from modelfetch.repositories import Repositories, Resolved
 from modelfetch.storage.layout import Layout
@@ -51,6 +52,7 @@ class Planner:
     """
 
     def __init__(self, config: Config, offload: Offload, lookups: Lookups, layout: Layout) -> None:
+        self._layout = layout
         self._config, self._offload = config, offload
         self._metadata = Metadata(config, offload, lookups, layout)
         self._searched: dict[str, str] = {}
@@ -95,10 +97,23 @@ class Planner:
         if model is not None:
             await self._metadata.remember(plan.repo, model)
 
-    async def listing(
-        self, model: str, revision: str | None, allow_conversions: bool | None = None
+    async def variants(
+        self,
+        model: str,
+        revision: str | None,
+        memory_bytes: int | None,
+        allow_conversions: bool | None,
+    ) -> ModelVariants:
+        """Return what the repository that `model` is in offers; see `Engine.variants`."""
+        found = await self._listing(model, revision, allow_conversions)
+        offered = await self._offload(
+            survey_here, self._config, self._layout, found.snapshot, memory_bytes
+        )
+        return replace(offered, resolution=found.reason)
+
+    async def _listing(
+        self, model: str, revision: str | None, allow_conversions: bool | None
     ) -> Resolved:
-        """Return all files of the repository that `model` is in; see `Engine.variants`."""
         ref, _ = self._understood(model, None, revision)
         resolved = await self._repositories.find(ref)
         if await self._repositories.has_models(resolved):

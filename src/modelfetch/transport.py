@@ -119,8 +119,9 @@ class Transport:
         self._trust: ssl.SSLContext | bool = True if trust is None else trust
         self._patience = config.read_timeout
         self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=config.connect_timeout, sock_read=config.read_timeout
+            total=None, connect=config.connect_timeout, sock_read=None
         )
+        self._first_byte = config.first_byte_timeout
         self._user_agent = user_agent
         self._resolver = Resolver()
         self._session = self._made(keepalive_timeout=15)
@@ -215,13 +216,14 @@ class Transport:
         proxy = self._proxies.of(url)
         attempt.begin()
         with _mapped(url, proxy):
-            response = await self._session_for(is_new).request(
-                method,
-                URL(url, encoded=True),
-                headers=sent,
-                allow_redirects=False,
-                proxy=proxy,
-            )
+            async with asyncio.timeout(self._first_byte):
+                response = await self._session_for(is_new).request(
+                    method,
+                    URL(url, encoded=True),
+                    headers=sent,
+                    allow_redirects=False,
+                    proxy=proxy,
+                )
         if proxy is not None and response.status == 407:
             response.close()
             raise refused_by_proxy(NetworkError, 407, host_of(proxy), host_of(url))

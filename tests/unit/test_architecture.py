@@ -25,19 +25,26 @@ LAYERS = [
     ["offload", "calls", "storage", "surroundings", "addresses", "memory"],
     ["transport", "background", "chooser", "cache"],
     ["hubcall"],
-    ["hub", "search"],
+    ["hub", "search", "lanes"],
     ["shared"],
-    ["adopter", "gauge", "worker"],
+    ["adopter", "gauge", "crew"],
+    ["worker"],
     ["reuse"],
     ["inspector"],
     ["fetcher"],
     ["gatherer"],
+    ["carrier"],
+    ["frames"],
+    ["aside", "beside"],
     ["transfers"],
     ["metadata"],
     ["repositories"],
-    ["planner", "broadcast"],
+    ["planner", "broadcast", "scribe", "turns"],
+    ["desk", "board"],
+    ["life"],
     ["jobs"],
-    ["roster"],
+    ["watch"],
+    ["keeper"],
     ["engine"],
     ["blocking", "repairs"],
     ["web"],
@@ -107,10 +114,9 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = (
-        "addresses offload transport calls background shared worker fetcher gatherer transfers"
-    )
-    expected += " metadata broadcast jobs engine blocking web cli"
+    expected = "addresses offload transport calls background lanes shared crew worker fetcher"
+    expected += " gatherer frames aside beside metadata broadcast turns life watch keeper engine"
+    expected += " blocking web cli"
     assert using == set(expected.split())
 
 
