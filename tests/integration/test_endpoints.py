@@ -298,7 +298,7 @@ async def test_only_who_has_the_url_in_use_can_say_that_it_is_of_no_use() -> Non
 
     async def locate() -> Source:
         url = next(urls)
-        return Source(url, lambda: shunned.append(url))
+        return Source(url, shun=lambda: shunned.append(url))
 
     signer = Signer(locate)
     first = await signer.current()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import ssl
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -281,6 +282,38 @@ async def test_a_bundle_works_through_a_proxy_that_looks_inside(
     async with a_hub(context) as hub, running(Proxy(real_hosts(hub))) as proxy:
         await fetched(settings_for(hub, ca_bundle=bundle, proxy=proxy.url))
         assert len(proxy.asked) > 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such process there")
+async def test_all_of_it_holds_for_transfers_in_a_process_of_their_own(
+    settings_for: Settings, other_authority: trustme.CA, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    bundle = tmp_path / "company.pem"
+    other_authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    context = context_of(other_authority)
+    async with a_hub(context) as hub, a_hub(context) as mirror:
+        mirror.script(Status(500), on="resolve", times=None)
+        hosts = real_hosts(hub) | real_hosts(mirror)
+        async with running(Proxy(hosts, login="joe:s@cret")) as proxy:
+            await fetched(
+                settings_for(
+                    hub,
+                    endpoints=[mirror.endpoint, hub.endpoint],
+                    isolation="process",
+                    ca_bundle=bundle,
+                    proxy=with_login(proxy),
+                    headers=HEADERS,
+                    token="hf_abc",
+                )
+            )
+        assert all(any(host in line for line in proxy.asked) for host in real_hosts(hub))
+        assert all("x-api-key" in record.headers for record in hub.requests("hub"))
+        elsewhere = [*mirror.log, *hub.requests("cdn")]
+        assert not any("x-api-key" in record.headers for record in elsewhere)
+        assert hub.sent_bytes() == CONTENT.size
 
 
 HEADERS = {"X-Team": "models", "X-Api-Key": "hunter2"}
