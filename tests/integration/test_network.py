@@ -284,6 +284,21 @@ async def test_a_bundle_works_through_a_proxy_that_looks_inside(
         assert len(proxy.asked) > 1
 
 
+@pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
+async def test_a_proxy_may_itself_be_https(
+    tls: bool, settings_for: Settings, other_authority: trustme.CA, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    bundle = tmp_path / "company.pem"
+    other_authority.cert_pem.write_to_path(str(bundle))
+    context = context_of(other_authority)
+    async with proxied(monkeypatch, tls=False) as (plain, _), a_hub(context) as secure:
+        hub = secure if tls else plain
+        async with running(Proxy(real_hosts(hub), login="joe:s@cret"), context) as proxy:
+            await fetched(settings_for(hub, ca_bundle=bundle, proxy=with_login(proxy)))
+            assert all(any(host in line for line in proxy.asked) for host in real_hosts(hub))
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="no such process there")
 async def test_all_of_it_holds_for_transfers_in_a_process_of_their_own(
     settings_for: Settings, other_authority: trustme.CA, tmp_path: Path,
