@@ -511,6 +511,25 @@ async def test_a_job_that_another_engine_forgets_is_gone(
             await asyncio.sleep(0.02)
 
 
+async def test_a_job_that_another_engine_has_just_forgotten_is_not_brought_back(
+    hub: FakeHub, settings_for: Settings, state_dir: Path
+) -> None:
+    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+        job = await slow_job(hub, one)
+        stale = await seen_as(two, job, lambda o: o.state is JobState.DOWNLOADING)
+        two._jobs._watch._watching.cancel()
+        await job.cancel()
+        await one.forget(str(job.id))
+        for ask in (stale.pause, stale.resume, stale.cancel):
+            with pytest.raises(JobNotFound):
+                await ask()
+        assert list((state_dir / "jobs").iterdir()) == []
+        hub.rate = None
+        new = await two.download(REPO, LABEL)
+        assert new.id != job.id
+        assert_is(await new.result(), CONTENT)
+
+
 # --- in line --------------------------------------------------------------------------------------
 
 
