@@ -628,11 +628,12 @@ async def test_a_waiting_job_can_be_paused_cancelled_and_closed(
 # --- the bound on the speed -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [32 * MiB, 1000], ids=["on the way", "at the end"])
 async def test_the_bound_on_the_speed_can_be_changed_while_a_job_runs(
-    hub: FakeHub, settings_for: Settings
+    hub: FakeHub, settings_for: Settings, size: int
 ) -> None:
     """A byte a second is never over; without the bound it is, and what waited goes on at once."""
-    content = coded(32 * MiB)
+    content = coded(size)
     hub.add(REPO, {FILE: content})
     async with Engine(**settings_for(hub, max_bytes_per_second=1)) as engine:
         job = await engine.download(REPO, LABEL)
