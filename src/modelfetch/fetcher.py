@@ -149,7 +149,8 @@ class FileFetcher:
                 crew.disband()
                 flushing.cancel()
                 # The last bytes came faster than they may.
-                await asyncio.sleep(self._shared.bucket.take(0, asyncio.get_running_loop().time()))
+                debt = self._shared.bucket.take(0, asyncio.get_running_loop().time())
+                await self._shared.pay(debt)
         except BaseExceptionGroup as failures:
             error = _first(failures)
             if isinstance(error, Doubt):

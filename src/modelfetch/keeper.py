@@ -126,6 +126,8 @@ class Keeper:
             try:
                 await job.resume()
                 return job
+            except JobNotFound:  # another engine has forgotten it
+                self._jobs.pop(str(job.id), None)
             except InvalidState:
                 if not job.state.is_terminal:  # it was being cancelled, or ended by itself
                     raise

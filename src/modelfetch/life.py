@@ -69,10 +69,10 @@ class Life:
         """Do what a user asks for; see the table in `core.job`.
 
         Raises:
-            InvalidState: It makes no sense now, the engine is closed, or the engine in which the
-                job runs does not answer.
+            InvalidState: It makes no sense now, the engine is closed, or that in which the job runs
+                does not answer.
+            JobNotFound: Another engine has forgotten it.
         """
-        self._must_be_open()
         await self._controlled(lambda: self._apply(event, delete))
 
     async def put(self, rank: Rank) -> None:
@@ -164,6 +164,8 @@ class Life:
         record = await scribe.read(self._name)
         if record is not None:
             self.board.show(record)
+        elif is_ours and self.is_recorded:
+            await scribe.must_be_known(self._name)
         if is_ours:
             self.board.orphaned()
         return is_ours
@@ -262,9 +264,7 @@ class Life:
             return JobInput.FAIL
         except Exception as error:
             _log.exception("a job failed for a reason that nobody foresaw")
-            self.board.error = ModelFetchError(
-                "Something inside modelfetch failed; its log has more."
-            )
+            self.board.error = ModelFetchError("Something inside modelfetch failed; see its log.")
             self.board.error.__cause__ = error
             return JobInput.FAIL
         finally:
@@ -272,14 +272,13 @@ class Life:
         return JobInput.FINISH
 
     async def _work(self) -> None:
-        self.board.queued(True)
-        async with self.desk.turns.turn(self.board.rank):
-            self.board.queued(False)
+        board = self.board
+        board.queued(True)
+        async with self.desk.turns.turn(board.rank):
+            board.queued(False)
             ticking = asyncio.create_task(self._tick())
             try:
-                self.board.model = await self.desk.transfers.run(
-                    self.board.plan, self.board.gauge.files
-                )
+                board.model = await self.desk.transfers.run(board.plan, board.gauge.files)
             finally:
                 self._can_stop = False
                 ticking.cancel()

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import TypeVar, TypeVarTuple
 
 from modelfetch.core.record import JobRecord
-from modelfetch.errors import StorageError
+from modelfetch.errors import JobNotFound, StorageError
 from modelfetch.offload import Lock, Offload, held
 from modelfetch.storage.ledger import Ask, Ledger, Mark, News
 
@@ -71,6 +71,16 @@ class Scribe:
     async def read(self, job_id: str) -> JobRecord | None:
         """Return the record of a job, `None` when there is none."""
         return await self._tried(None, self._ledger.read, job_id)
+
+    async def must_be_known(self, job_id: str) -> None:
+        """See that a job that had a record still has one; for whoever holds its lock.
+
+        Raises:
+            JobNotFound: Another engine has forgotten it.
+        """
+        if await self._tried(False, self._ledger.is_forgotten, job_id):
+            await self.remove(job_id)  # the lock's file is new
+            raise JobNotFound(f"{job_id} has been forgotten.")
 
     async def write(self, record: JobRecord) -> bool:
         """Put a record in place of the last one; return whether it is there."""

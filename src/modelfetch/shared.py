@@ -22,6 +22,8 @@ __all__ = ["Bell", "FileProgress", "Shared", "Signer"]
 MAX_REFUSALS = 6
 # And how many whole files in a row for ranges.
 MAX_WHOLES = 3
+# A wait for the bound on the speed is reckoned anew after this long: the bound may have changed.
+LIMIT_SECONDS = 0.5
 # A URL is renewed so long before its end, or a tenth of its life if that is shorter; when the Hub
 # has none to give then, the old one is used on, and the Hub asked again after as long.
 RENEWAL_SECONDS = 60.0
@@ -203,3 +205,10 @@ class Shared:
     retry: RetryPolicy
     waits: dict[str, float] = field(default_factory=dict)
     job: object = None
+
+    async def pay(self, seconds: float) -> None:
+        """Wait that long for the bound on the speed, or as long as a changed one takes."""
+        while seconds > LIMIT_SECONDS:
+            await asyncio.sleep(LIMIT_SECONDS)
+            seconds = self.bucket.take(0, asyncio.get_running_loop().time())
+        await asyncio.sleep(seconds)

@@ -36,8 +36,6 @@ HOLD_SECONDS = 0.25
 # Shorter pauses are left to add up: the loop's timer is not finer.
 MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
-# A wait for the bound on the speed is reckoned anew after this long: the bound may have changed.
-LIMIT_SECONDS = 0.5
 # Fruitless attempts in a row after which another endpoint is asked, where there is one.
 STUMBLES = 2
 
@@ -221,15 +219,11 @@ class Worker:
         self._crew.look_for_slow(now)
 
     async def _throttle(self, nbytes: int, held: _Held, lease: Lease) -> None:
-        wait = self._wait_after(nbytes)
+        wait = self._shared.bucket.take(nbytes, self._loop.time())
         if wait >= HOLD_SECONDS:
             await self._store(held, lease)
-        while wait >= MIN_SLEEP:
-            await asyncio.sleep(min(wait, LIMIT_SECONDS))
-            wait = self._wait_after(0) if wait > LIMIT_SECONDS else 0.0
-
-    def _wait_after(self, nbytes: int) -> float:
-        return self._shared.bucket.take(nbytes, self._loop.time())
+        if wait >= MIN_SLEEP:
+            await self._shared.pay(wait)
 
 
 def _cut(parts: list[memoryview], start: int, gap: Span) -> list[memoryview]:

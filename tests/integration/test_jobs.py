@@ -511,6 +511,25 @@ async def test_a_job_that_another_engine_forgets_is_gone(
             await asyncio.sleep(0.02)
 
 
+async def test_a_job_that_another_engine_has_just_forgotten_is_not_brought_back(
+    hub: FakeHub, settings_for: Settings, state_dir: Path
+) -> None:
+    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+        job = await slow_job(hub, one)
+        stale = await seen_as(two, job, lambda o: o.state is JobState.DOWNLOADING)
+        two._jobs._watch._watching.cancel()
+        await job.cancel()
+        await one.forget(str(job.id))
+        for ask in (stale.pause, stale.resume, stale.cancel):
+            with pytest.raises(JobNotFound):
+                await ask()
+        assert list((state_dir / "jobs").iterdir()) == []
+        hub.rate = None
+        new = await two.download(REPO, LABEL)
+        assert new.id != job.id
+        assert_is(await new.result(), CONTENT)
+
+
 # --- in line --------------------------------------------------------------------------------------
 
 
@@ -609,11 +628,12 @@ async def test_a_waiting_job_can_be_paused_cancelled_and_closed(
 # --- the bound on the speed -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("size", [32 * MiB, 1000], ids=["on the way", "at the end"])
 async def test_the_bound_on_the_speed_can_be_changed_while_a_job_runs(
-    hub: FakeHub, settings_for: Settings
+    hub: FakeHub, settings_for: Settings, size: int
 ) -> None:
     """A byte a second is never over; without the bound it is, and what waited goes on at once."""
-    content = coded(32 * MiB)
+    content = coded(size)
     hub.add(REPO, {FILE: content})
     async with Engine(**settings_for(hub, max_bytes_per_second=1)) as engine:
         job = await engine.download(REPO, LABEL)

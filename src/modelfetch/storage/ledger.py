@@ -133,6 +133,10 @@ class Ledger:
             return None
         return record
 
+    def is_forgotten(self, job_id: str) -> bool:
+        """Return whether there is no record of a job, in a folder that is there."""
+        return self._jobs.is_dir() and not self._path(job_id, "json").exists()
+
     def remove(self, job_id: str) -> None:
         """Remove all of a job; for whoever holds its lock.
 
