@@ -31,6 +31,7 @@ from benchmarks.machine import described, ensure_tools, python
 from benchmarks.servers import free_port
 
 IDLE_SECONDS = 4.0
+KINDS = ("idle", "modelfetch", "modelfetch, own process", "huggingface_hub")
 _CLIENT = """
 import http.client, json, sys, time
 port, out, times = int(sys.argv[1]), sys.argv[2], []
@@ -58,7 +59,7 @@ def main() -> None:
         with staged(CASES[0], served, options.size_mb << 20) as stage:
             rows: dict[str, list[dict[str, float]]] = {}
             for _ in range(options.rounds):
-                for kind in ("idle", "modelfetch", "huggingface_hub"):
+                for kind in KINDS:
                     rows.setdefault(kind, []).append(_measured(kind, stage, Path(folder)))
     _show(rows)
 
@@ -83,7 +84,8 @@ async def host(kind: str, cache: str) -> None:
     """Be the host of one download; print the lags as JSON."""
     work: dict[str, Callable[[], Awaitable[object]]] = {
         "idle": lambda: asyncio.sleep(IDLE_SECONDS),
-        "modelfetch": lambda: _modelfetch(cache),
+        "modelfetch": lambda: _modelfetch(cache, "thread"),
+        "modelfetch, own process": lambda: _modelfetch(cache, "process"),
         "huggingface_hub": lambda: asyncio.to_thread(_huggingface_hub, cache),
     }
     is_over = False
@@ -127,10 +129,13 @@ async def _tick(lags: list[float]) -> None:
         lags.append(loop.time() - began - 0.001)
 
 
-async def _modelfetch(cache: str) -> None:
+async def _modelfetch(cache: str, isolation: str) -> None:
     from modelfetch import Engine
 
-    async with Engine(endpoint=os.environ["HF_ENDPOINT"], cache_dir=cache, token=False) as engine:
+    async with Engine(
+        endpoint=os.environ["HF_ENDPOINT"], cache_dir=cache, token=False, isolation=isolation,
+        state_dir=cache, adopt=False, check_gguf=False,
+    ) as engine:  # fmt: skip
         await (await engine.download(REPO)).result()
 
 

@@ -13,6 +13,9 @@ for name in [name for name in os.environ if name.startswith(("HF_", "MODELFETCH_
 os.environ["MODELFETCH_LMSTUDIO_HOME"] = os.devnull
 # Most files of the tests tell their position, and are no GGUF; where they are, the test says so.
 os.environ["MODELFETCH_CHECK_GGUF"] = "0"
+os.environ["MODELFETCH_ADOPT"] = "0"
+# Tests look into an engine, and change constants; TEST_ISOLATION=process runs the others beside.
+os.environ["MODELFETCH_ISOLATION"] = os.environ.get("TEST_ISOLATION", "thread")
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
@@ -29,6 +32,19 @@ settings.register_profile(
     "default", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("default")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_state_dir(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where the jobs of fixtures that serve several tests are written down."""
+    os.environ["MODELFETCH_STATE_DIR"] = str(tmp_path_factory.mktemp("state"))
+
+
+@pytest.fixture(autouse=True)
+def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the jobs of this test are written down: nowhere else, in child processes too."""
+    monkeypatch.setenv("MODELFETCH_STATE_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
 
 
 @pytest.fixture
@@ -54,6 +70,7 @@ def settings_for(place: Path) -> Callable[..., dict[str, Any]]:
             "cache_dir": place,
             "token": False,
             "retry": quick,
+            "first_byte_timeout": 0.5,
             "read_timeout": 0.5,
             **changes,
         }

@@ -37,7 +37,7 @@ def assert_is(model: LocalModel, content: Content) -> None:
 
 def final_names(cache: Path) -> list[str]:
     """Everything in a cache that a reader would take for a finished file."""
-    kept = (".incomplete", ".journal", ".lock", ".tmp")
+    kept = (".incomplete", ".journal", ".sums", ".lock", ".tmp")
     return sorted(
         str(path.relative_to(cache))
         for path in cache.rglob("*")

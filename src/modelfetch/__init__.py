@@ -16,6 +16,16 @@ from typing import TYPE_CHECKING, Any
 from modelfetch import errors
 from modelfetch._version import __version__
 from modelfetch.errors import *  # noqa: F403
+from modelfetch.inventory import (
+    CachedBuild,
+    CachedModel,
+    CachedPartial,
+    DamagedFile,
+    DiskUsage,
+    Removal,
+    RemovedItem,
+    Verification,
+)
 from modelfetch.offers import Fit, ModelVariants, Sidecar, VariantInfo
 from modelfetch.status import FileStatus, JobState, JobStatus
 from modelfetch.types import (
@@ -30,6 +40,7 @@ from modelfetch.types import (
 
 if TYPE_CHECKING:
     from modelfetch.blocking import fetch as fetch
+    from modelfetch.cache import Cache as Cache
     from modelfetch.config import Config as Config
     from modelfetch.engine import Engine as Engine
     from modelfetch.jobs import Job as Job
@@ -54,6 +65,15 @@ __all__ = [
     "JobState",
     "JobStatus",
     "FileStatus",
+    "Cache",
+    "CachedModel",
+    "CachedBuild",
+    "CachedPartial",
+    "Verification",
+    "DamagedFile",
+    "Removal",
+    "RemovedItem",
+    "DiskUsage",
     *errors.__all__,
 ]
 
@@ -62,6 +82,7 @@ _LAZY = {
     "Engine": "modelfetch.engine",
     "Job": "modelfetch.jobs",
     "Config": "modelfetch.config",
+    "Cache": "modelfetch.cache",
 }
 
 

@@ -36,6 +36,11 @@ class Background:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether anything has run here since it was made, or closed."""
+        return self._loop is not None
+
     async def run(self, work: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Run `work()` in the background and return what it returns.
 

@@ -3,39 +3,58 @@
 For each field: an explicit argument wins, then `MODELFETCH_<FIELD>`, then what else its line
 names (`HF_ENDPOINT`, `HF_HUB_OFFLINE` and the short names of the command line), then the default.
 An empty variable is one that is not set. Where no token is given, huggingface_hub looks it up
-(`HF_TOKEN`, `HF_TOKEN_PATH`, `hf auth login`) when it is needed; proxies and certificates come from
-`HTTPS_PROXY`, `NO_PROXY` and `SSL_CERT_FILE`.
+(`HF_TOKEN`, `HF_TOKEN_PATH`, `hf auth login`) when it is needed; where no proxy and no certificates
+are given, they come from `HTTPS_PROXY` and its kin and from `SSL_CERT_FILE`: see docs/network.md.
 """
 
 from __future__ import annotations
 
-import os
-import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
-from urllib.parse import urlsplit
 
 import platformdirs
 
 from modelfetch.core.bounds import Bounds
 from modelfetch.core.fit import parse_size
+from modelfetch.core.proxies import checked_proxy
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import InvalidConfiguration
+from modelfetch.settings import (
+    DAY,
+    DEFAULT_ENDPOINT,
+    boolean,
+    bundle_of_requests,
+    check_retry,
+    checked_endpoint,
+    checked_endpoints,
+    checked_headers,
+    checked_names,
+    checked_path,
+    checked_paths,
+    headers_of,
+    hubs_boolean,
+    is_field_value,
+    is_token,
+    names_of,
+    parse_rate,
+    paths_of,
+    proxy_of,
+    retry_of,
+    setting,
+    token_of,
+)
 
 __all__ = ["Config", "parse_rate"]
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
 PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski")
-_TRUE = frozenset({"1", "ON", "YES", "TRUE"})  # huggingface_hub's reading of booleans
-_FALSE = frozenset({"0", "OFF", "NO", "FALSE"})
-_RATE = re.compile(r"(\d+(?:\.\d+)?) ?([kmg]?)i?b?(?:/s)?", re.IGNORECASE)
-_UNITS = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-_DAY = 86400.0
-_T = TypeVar("_T")
+WAYS = ("reflink", "hardlink", "copy")
+LAYOUTS = ("plain", "lmstudio")
+# A process of its own gets a socket by inheritance, which Windows has not.
+ISOLATIONS = ("thread",) if sys.platform == "win32" else ("thread", "process")
 
-_SECONDS = Bounds(0.001, _DAY, "seconds")
+_SECONDS = Bounds(0.001, DAY, "seconds")
 _BOUNDS = {
     "connections": Bounds(1, 128, whole=True),
     "max_bytes_per_second": Bounds(1, 1e15, "bytes per second", optional=True),
@@ -43,74 +62,13 @@ _BOUNDS = {
     "flush_seconds": _SECONDS,
     "flush_bytes": Bounds(1, 1 << 50, "bytes", whole=True),
     "connect_timeout": _SECONDS,
+    "first_byte_timeout": _SECONDS,
     "read_timeout": _SECONDS,
     "hub_timeout": _SECONDS,
+    "max_jobs": Bounds(1, 1000, whole=True),
     "finished_jobs": Bounds(0, 1_000_000, whole=True),
-    "finished_seconds": Bounds(0, 3650 * _DAY, "seconds"),
+    "finished_seconds": Bounds(0, 3650 * DAY, "seconds"),
 }
-_RETRY_BOUNDS = {
-    "attempts": Bounds(1, 1_000_000, whole=True),
-    "base_seconds": Bounds(0, _DAY, "seconds"),
-    "max_seconds": Bounds(0, _DAY, "seconds"),
-}
-
-
-def parse_rate(text: str) -> float:
-    """Return the bytes per second that `20M`, `500k`, `1.5G` or `1000000` mean (decimal units).
-
-    Raises:
-        ValueError: It is none of those, or zero.
-    """
-    match = _RATE.fullmatch(text.strip())
-    if match is None or float(match[1]) == 0:
-        raise ValueError(f"{text!r} is not a rate; try 20M for 20 million bytes per second")
-    return float(match[1]) * _UNITS[match[2].lower()]
-
-
-def _boolean(text: str) -> bool:
-    if text.upper() not in _TRUE | _FALSE:
-        raise ValueError(f"{text!r} is neither yes nor no; try 1 or 0")
-    return text.upper() in _TRUE
-
-
-def _hubs_boolean(text: str) -> bool:
-    return text.upper() in _TRUE
-
-
-def _token(text: str) -> str | bool | None:
-    return False if text.upper() in _FALSE else text
-
-
-def _retry(text: str) -> RetryPolicy:
-    words = text.split(",")
-    if len(words) > 3:
-        raise ValueError(f"{text!r} is not attempts,base_seconds,max_seconds; try 30,0.25,30")
-    return RetryPolicy(int(words[0]), *map(float, words[1:]))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _setting(
-    name: str,
-    convert: Callable[[str], _T],
-    default: Callable[[], _T],
-    **also: Callable[[str], _T],
-) -> Callable[[], _T]:
-    """Return what reads the field `name` from `MODELFETCH_<NAME>`, else a variable in `also`."""
-
-    def value() -> _T:
-        for variable, converter in {f"MODELFETCH_{name.upper()}": convert, **also}.items():
-            text = os.environ.get(variable, "").strip()
-            if text:
-                try:
-                    return converter(text)
-                except ValueError as error:
-                    raise InvalidConfiguration(f"{variable} cannot be used: {error}.") from None
-        return default()
-
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +82,22 @@ class Config:
     Attributes:
         cache_dir: Root of the cache, in the Hugging Face hub layout. Point it at the Hub's own
             cache (`~/.cache/huggingface/hub`) to share that.
-        endpoint: URL of the Hub or a mirror of it.
+        endpoint: URL of the Hub or a mirror of it; the token and `headers` are for it alone.
+        endpoints: Others that have the same repositories, and `endpoint` among them, in the order
+            in which they are asked; each but the first only when those before it do not help. Empty
+            for `endpoint` alone.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
+        proxy: URL of a proxy, which may have a user and a password; `None` for those of the
+            environment, `False` for none.
+        ca_bundle: Certificates to trust in place of the system's: a file in PEM form, or a folder
+            in that of OpenSSL.
+        headers: Fields to send to the endpoint besides the usual ones, and to no other host.
+        allow_http_token: Whether the token and `headers` may go to an http endpoint on another
+            machine, where everybody on the way can read them.
         offline: Never contact the Hub; only complete cached models are returned.
-        connections: Connections of the engine at once, over all jobs and files.
+        connections: Most connections of the engine at once, over all jobs and files.
+        adaptive: Whether only as many of them are used to a host as make it faster; without it, all
+            are, at once.
         max_bytes_per_second: Bound on the engine's speed; `None` for no bound.
         include_mmproj: Whether a multimodal model comes with its projector.
         memory_bytes: Memory that a model may use, which the quantization `auto` goes by; `None`
@@ -141,147 +111,183 @@ class Config:
             of others follow by their downloads.
         check_gguf: Whether a file whose first bytes show that nothing here can load it is refused
             then (`UnusableModel`); without it any file is fetched.
+        local_dir: A folder that models are put in beside the cache, as plain files that share their
+            content with it where the disk can do that; `None` for the cache only.
+        layout: Where in it: `plain` for `<dir>/<file>`, `lmstudio` for LM Studio's tree,
+            `<dir>/<owner>/<repository>/<file>`.
+        adopt: Whether files that other programs have on this machine are taken in place of fetching
+            them: huggingface_hub, llama.cpp, Ollama, LM Studio.
+        adopt_from: More folders to look in, at any depth.
+        adopt_by: How such files come into the cache, best first: `reflink`, `copy`, and `hardlink`,
+            which makes both names the same file.
+        use_symlinks: Whether names in snapshots may be links; where the disk has none, they are
+            not anyway.
         durable: Whether data is flushed to the disk while it arrives and before it is published.
             Without it a power cut may cost the whole partial; wrong bytes are still never
             published.
         flush_seconds: Longest time for which arrived bytes may be lost in a power cut.
         flush_bytes: Most arrived bytes that may be lost in a power cut.
         connect_timeout: Seconds to reach a host.
-        read_timeout: Seconds without any byte after which a connection is replaced.
+        isolation: Where transfers run: `thread`, in a thread of this process, or `process`, in one
+            of their own, which disturbs a busy host least.
+        first_byte_timeout: Seconds that a host has from being called to the head of its answer; a
+            mirror that first fetches the file itself may need minutes.
+        read_timeout: Seconds without any byte of a body after which a connection is replaced.
         hub_timeout: Seconds that the Hub has for an answer about metadata.
         retry: Patience with a file that does not come.
         user_agent: Put before modelfetch's own, so that servers are recognised.
+        state_dir: Where jobs are written down, and what this machine's files hash to; engines that
+            share it share their jobs.
+        resume_on_start: Whether jobs go on by themselves here, that ran when their engine ended.
+        max_jobs: Jobs that run at once; the others wait in line.
         finished_jobs: Jobs that are over and still listed; older ones are forgotten.
         finished_seconds: Time after which a job that is over is forgotten.
     """
 
     cache_dir: Path = field(
-        default_factory=_setting(
+        default_factory=setting(
             "cache_dir", Path, lambda: platformdirs.user_cache_path("modelfetch")
         )
     )
     endpoint: str = field(
-        default_factory=_setting("endpoint", str, lambda: DEFAULT_ENDPOINT, HF_ENDPOINT=str)
+        default_factory=setting("endpoint", str, lambda: DEFAULT_ENDPOINT, HF_ENDPOINT=str)
+    )
+    endpoints: tuple[str, ...] = field(
+        default_factory=setting("endpoints", names_of, lambda: names_of(""))
     )
     token: str | bool | None = field(
-        default_factory=_setting("token", _token, lambda: None), repr=False
+        default_factory=setting("token", token_of, lambda: None), repr=False
+    )
+    proxy: str | bool | None = field(
+        default_factory=setting("proxy", proxy_of, lambda: None), repr=False
+    )
+    ca_bundle: Path | None = field(default_factory=setting("ca_bundle", Path, bundle_of_requests))
+    headers: Mapping[str, str] = field(
+        default_factory=setting("headers", headers_of, lambda: headers_of("")),
+        repr=False,
+        hash=False,
+    )
+    allow_http_token: bool = field(
+        default_factory=setting("allow_http_token", boolean, lambda: False)
     )
     offline: bool = field(
-        default_factory=_setting(
+        default_factory=setting(
             "offline",
-            _boolean,
+            boolean,
             lambda: False,
-            HF_HUB_OFFLINE=_hubs_boolean,
-            TRANSFORMERS_OFFLINE=_hubs_boolean,
+            HF_HUB_OFFLINE=hubs_boolean,
+            TRANSFORMERS_OFFLINE=hubs_boolean,
         )
     )
-    connections: int = field(default_factory=_setting("connections", int, lambda: 8))
+    connections: int = field(default_factory=setting("connections", int, lambda: 16))
+    adaptive: bool = field(default_factory=setting("adaptive", boolean, lambda: True))
+    isolation: str = field(default_factory=setting("isolation", str, lambda: "thread"))
     max_bytes_per_second: float | None = field(
-        default_factory=_setting(
+        default_factory=setting(
             "max_bytes_per_second", parse_rate, lambda: None, MODELFETCH_LIMIT_RATE=parse_rate
         )
     )
-    include_mmproj: bool = field(default_factory=_setting("include_mmproj", _boolean, lambda: True))
+    include_mmproj: bool = field(default_factory=setting("include_mmproj", boolean, lambda: True))
     memory_bytes: int | None = field(
-        default_factory=_setting(
+        default_factory=setting(
             "memory_bytes", parse_size, lambda: None, MODELFETCH_MEMORY=parse_size
         )
     )
-    catalog: Path | None = field(default_factory=_setting("catalog", Path, lambda: None))
-    lmstudio_home: Path | None = field(
-        default_factory=_setting("lmstudio_home", Path, lambda: None)
-    )
+    catalog: Path | None = field(default_factory=setting("catalog", Path, lambda: None))
+    lmstudio_home: Path | None = field(default_factory=setting("lmstudio_home", Path, lambda: None))
     allow_conversions: bool = field(
-        default_factory=_setting("allow_conversions", _boolean, lambda: False)
+        default_factory=setting("allow_conversions", boolean, lambda: False)
     )
     publishers: tuple[str, ...] = field(
-        default_factory=_setting("publishers", _names, lambda: PUBLISHERS)
+        default_factory=setting("publishers", names_of, lambda: PUBLISHERS)
     )
-    check_gguf: bool = field(default_factory=_setting("check_gguf", _boolean, lambda: True))
-    durable: bool = field(default_factory=_setting("durable", _boolean, lambda: True))
-    flush_seconds: float = field(default_factory=_setting("flush_seconds", float, lambda: 1.0))
-    flush_bytes: int = field(default_factory=_setting("flush_bytes", parse_size, lambda: 128 << 20))
-    connect_timeout: float = field(default_factory=_setting("connect_timeout", float, lambda: 30.0))
-    read_timeout: float = field(default_factory=_setting("read_timeout", float, lambda: 30.0))
-    hub_timeout: float = field(default_factory=_setting("hub_timeout", float, lambda: 30.0))
-    retry: RetryPolicy = field(default_factory=_setting("retry", _retry, RetryPolicy))
-    user_agent: str | None = field(default_factory=_setting("user_agent", str, lambda: None))
-    finished_jobs: int = field(default_factory=_setting("finished_jobs", int, lambda: 100))
+    check_gguf: bool = field(default_factory=setting("check_gguf", boolean, lambda: True))
+    durable: bool = field(default_factory=setting("durable", boolean, lambda: True))
+    flush_seconds: float = field(default_factory=setting("flush_seconds", float, lambda: 1.0))
+    flush_bytes: int = field(default_factory=setting("flush_bytes", parse_size, lambda: 128 << 20))
+    connect_timeout: float = field(default_factory=setting("connect_timeout", float, lambda: 30.0))
+    first_byte_timeout: float = field(
+        default_factory=setting("first_byte_timeout", float, lambda: 60.0)
+    )
+    read_timeout: float = field(default_factory=setting("read_timeout", float, lambda: 30.0))
+    hub_timeout: float = field(default_factory=setting("hub_timeout", float, lambda: 30.0))
+    retry: RetryPolicy = field(default_factory=setting("retry", retry_of, RetryPolicy))
+    user_agent: str | None = field(default_factory=setting("user_agent", str, lambda: None))
+    resume_on_start: bool = field(
+        default_factory=setting("resume_on_start", boolean, lambda: False)
+    )
+    max_jobs: int = field(default_factory=setting("max_jobs", int, lambda: 3))
+    finished_jobs: int = field(default_factory=setting("finished_jobs", int, lambda: 100))
     finished_seconds: float = field(
-        default_factory=_setting("finished_seconds", float, lambda: 7 * _DAY)
+        default_factory=setting("finished_seconds", float, lambda: 7 * DAY)
+    )
+    state_dir: Path = field(
+        default_factory=setting(
+            "state_dir", Path, lambda: platformdirs.user_state_path("modelfetch")
+        )
+    )
+    local_dir: Path | None = field(default_factory=setting("local_dir", Path, lambda: None))
+    layout: str = field(default_factory=setting("layout", str, lambda: "plain"))
+    adopt: bool = field(default_factory=setting("adopt", boolean, lambda: True))
+    adopt_from: tuple[Path, ...] = field(
+        default_factory=setting("adopt_from", paths_of, lambda: paths_of(""))
+    )
+    adopt_by: tuple[str, ...] = field(
+        default_factory=setting("adopt_by", names_of, lambda: ("reflink", "copy"))
+    )
+    use_symlinks: bool = field(
+        default_factory=setting(
+            "use_symlinks",
+            boolean,
+            lambda: True,
+            HF_HUB_DISABLE_SYMLINKS=lambda text: not hubs_boolean(text),
+        )
     )
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "cache_dir", _checked_path("cache_dir", self.cache_dir))
-        for name in ("catalog", "lmstudio_home"):
+        object.__setattr__(self, "cache_dir", checked_path("cache_dir", self.cache_dir))
+        object.__setattr__(self, "state_dir", checked_path("state_dir", self.state_dir))
+        object.__setattr__(self, "adopt_from", checked_paths("adopt_from", self.adopt_from))
+        object.__setattr__(self, "adopt_by", checked_names("adopt_by", self.adopt_by))
+        if self.isolation not in ISOLATIONS:
+            raise InvalidConfiguration(f"isolation is {self.isolation!r}; it is {ISOLATIONS}.")
+        if self.layout not in LAYOUTS:
+            raise InvalidConfiguration(f"layout is {self.layout!r}; it is one of {LAYOUTS}.")
+        if not set(self.adopt_by) <= set(WAYS):
+            raise InvalidConfiguration(f"adopt_by is {self.adopt_by!r}; its words are {WAYS}.")
+        if self.proxy is not None and self.proxy is not False:
+            object.__setattr__(self, "proxy", checked_proxy(self.proxy))
+        object.__setattr__(self, "headers", checked_headers(self.headers))
+        for name in ("ca_bundle", "catalog", "lmstudio_home", "local_dir"):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _checked_path(name, getattr(self, name)))
-        object.__setattr__(self, "publishers", _checked_names("publishers", self.publishers))
-        object.__setattr__(self, "endpoint", _checked_endpoint(self.endpoint))
+                object.__setattr__(self, name, checked_path(name, getattr(self, name)))
+        object.__setattr__(self, "publishers", checked_names("publishers", self.publishers))
+        object.__setattr__(self, "endpoint", checked_endpoint(self.endpoint))
+        object.__setattr__(self, "endpoints", checked_endpoints(self.endpoints, self.endpoint))
         for name, bounds in _BOUNDS.items():
             bounds.check(name, getattr(self, name))
-        _check_retry(self.retry)
-        for name in ("offline", "include_mmproj", "allow_conversions", "check_gguf", "durable"):
+        check_retry(self.retry)
+        for name in (
+            "allow_http_token",
+            "offline",
+            "include_mmproj",
+            "allow_conversions",
+            "check_gguf",
+            "durable",
+            "adaptive",
+            "resume_on_start",
+            "adopt",
+            "use_symlinks",
+        ):
             if not isinstance(getattr(self, name), bool):
                 raise InvalidConfiguration(f"{name} must be True or False.")
-        if isinstance(self.token, str) and not _is_token(self.token):
+        if isinstance(self.token, str) and not is_token(self.token):
             raise InvalidConfiguration(
                 "The token has characters that no token has.",
                 hint="Give the token alone, without quotes, spaces or line ends.",
             )
-        if self.user_agent is not None and not _is_field_value(self.user_agent):
+        if self.user_agent is not None and not is_field_value(self.user_agent):
             raise InvalidConfiguration(
                 "The user_agent has characters that a header field cannot have.",
                 hint="Give printable ASCII, such as my-server/1.0.",
             )
-
-
-def _is_token(text: str) -> bool:
-    return bool(text) and text.isascii() and text.isprintable() and " " not in text
-
-
-def _is_field_value(text: object) -> bool:
-    return isinstance(text, str) and text.isascii() and text.isprintable()
-
-
-def _checked_path(name: str, path: object) -> Path:
-    hint = "Give a folder such as /var/lib/models, or leave it out: there is a default."
-    if not isinstance(path, str | os.PathLike) or not os.fspath(path) or "\0" in str(path):
-        raise InvalidConfiguration(f"{name} is not a path: {path!r}.", hint=hint)
-    try:
-        return Path(path).expanduser().absolute()
-    except (RuntimeError, TypeError):
-        raise InvalidConfiguration(f"{name} names a home that is not there.", hint=hint) from None
-
-
-def _checked_names(name: str, names: object) -> tuple[str, ...]:
-    if isinstance(names, Sequence) and not isinstance(names, str):
-        texts = tuple(text for text in names if isinstance(text, str))
-        if len(texts) == len(names):
-            return texts
-    raise InvalidConfiguration(f"{name} is not a list of names.", hint="Give a list of texts.")
-
-
-def _check_retry(retry: object) -> None:
-    if not isinstance(retry, RetryPolicy):
-        raise InvalidConfiguration(f"retry is {retry!r}.", hint="Give a RetryPolicy.")
-    for name, bounds in _RETRY_BOUNDS.items():
-        bounds.check(f"retry.{name}", getattr(retry, name))
-
-
-def _checked_endpoint(endpoint: object) -> str:
-    hint = f"Give a URL such as {DEFAULT_ENDPOINT}."
-    text = str(endpoint).strip().rstrip("/")
-    try:
-        parts = urlsplit(text)
-        port_is_sound = parts.port is None or parts.port > 0
-    except ValueError:
-        raise InvalidConfiguration("The endpoint is not a URL.", hint=hint) from None
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_sound:
-        raise InvalidConfiguration("The endpoint is not an http(s) URL.", hint=hint)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise InvalidConfiguration(
-            "The endpoint has a user, a query or a fragment.",
-            hint="Use the token setting for access, and a plain URL for the endpoint.",
-        )
-    return text

@@ -4,29 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import replace
-from functools import partial
-from types import TracebackType
 from typing import Any, Self
 
-from modelfetch.broadcast import Broadcast
+from modelfetch.broadcast import Broadcast, Callback
 from modelfetch.calls import Calls
-from modelfetch.chooser import survey_here
 from modelfetch.config import Config
-from modelfetch.errors import InvalidState
 from modelfetch.jobs import Job
+from modelfetch.keeper import Keeper
 from modelfetch.offers import ModelVariants
 from modelfetch.offload import Lookups, Offload, carried_out
 from modelfetch.planner import Planner
-from modelfetch.roster import Roster
-from modelfetch.shared import FileProgress
 from modelfetch.status import JobStatus
-from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
 from modelfetch.transfers import Transfers
-from modelfetch.types import LocalModel, Plan
+from modelfetch.types import Plan
 
 __all__ = ["Engine"]
 
@@ -54,31 +47,39 @@ class Engine:
 
     def __init__(self, config: Config | None = None, **overrides: Any) -> None:
         self.config = replace(config, **overrides) if config else Config(**overrides)
-        self._layout = Layout(self.config.cache_dir)
         self._calls = Calls()
         self._closing: asyncio.Task[None] | None = None
-        self._jobs = Roster(self.config)
+        self._furnish()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes requests: inside its `async with`, until it is being closed."""
+        return self._calls.is_open
 
     async def __aenter__(self) -> Self:
         if self._closing is not None:
             await carried_out(self._closing)
         self._calls.open()
+        if self._closing is not None:
+            self._furnish()
         self._closing = None
-        self._jobs = Roster(self.config)
+        try:
+            await self._jobs.open()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    def _furnish(self) -> None:
         self._broadcast = Broadcast()
         # Each connection has one write under way at most; hashes, flushes and look-ups come on top.
         self._offload = Offload(self.config.connections + 4)
-        self._lookups = Lookups(LOOKUP_THREADS)
-        self._planner = Planner(self.config, self._offload, self._lookups, self._layout)
-        self._transfers = Transfers(self.config, self._offload, self._layout)
-        return self
+        layout = Layout(self.config.cache_dir, self.config.use_symlinks)
+        self._planner = Planner(self.config, self._offload, Lookups(LOOKUP_THREADS), layout)
+        self._transfers = Transfers(self.config, self._offload, layout, self._planner.token)
+        self._jobs = Keeper(self.config, self._offload, self._broadcast, self._transfers)
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -95,7 +96,7 @@ class Engine:
     async def _close(self) -> None:
         await self._calls.end()
         try:
-            await asyncio.gather(*(job.close() for job in self._jobs))
+            await self._jobs.close()
         finally:
             self._broadcast.close()
             await self._transfers.close()
@@ -165,11 +166,7 @@ class Engine:
                 `plan`.
         """
         async with self._calls.call():
-            found = await self._planner.listing(model, revision, allow_conversions)
-            offered = await self._offload(
-                survey_here, self.config, self._layout, found.snapshot, memory_bytes
-            )
-            return replace(offered, resolution=found.reason)
+            return await self._planner.variants(model, revision, memory_bytes, allow_conversions)
 
     async def download(
         self,
@@ -182,20 +179,17 @@ class Engine:
     ) -> Job:
         """Start a download and return its job, once the plan is known.
 
-        A second request for the same files gets the same job, resumed if it was paused. When all
+        A second request for the same files gets the same job, resumed if it was paused, whichever
+        engine on this state folder has it. When `Config.max_jobs` run, it waits in line. When all
         files are in the cache, the job is `already_downloaded`, and over.
 
-        Args:
-            model: See `plan`.
-            quantization: See `plan`.
-            revision: See `plan`.
-            include_mmproj: See `plan`.
-            allow_conversions: See `plan`.
+        The arguments are those of `plan`.
 
         Raises:
             ModelFetchError: As `plan`; and `InsufficientSpace` when the disk has no room for it,
                 `StorageError` when the cache cannot be written.
         """
+        place = self._jobs.next_place()  # who asked first is first, whoever is answered first
         plan = await self.plan(
             model,
             quantization,
@@ -204,7 +198,19 @@ class Engine:
             allow_conversions=allow_conversions,
         )
         async with self._calls.call():
-            return await self._job_of(plan)
+            return await self._job_of(plan, place)
+
+    async def restore(self, repo: str, commit: str, paths: Collection[str]) -> Job:
+        """Fetch files of a repository by their names, whatever they are for: to repair a cache.
+
+        Raises:
+            IncompleteModel: The repository has no such file at that commit.
+            ModelFetchError: As `download`.
+        """
+        async with self._calls.call():
+            place = self._jobs.next_place()
+            plan = await self._planner.restoring(repo, commit, paths)
+            return await self._job_of(plan, place)
 
     def jobs(self) -> list[Job]:
         """Return all jobs of this engine, oldest first; see `Config` for how long."""
@@ -218,61 +224,77 @@ class Engine:
         """
         return self._jobs.get(job_id)
 
-    def forget(self, job_id: str) -> None:
+    async def find(self, job_id: str) -> Job:
+        """Return the job with that id, also one that another process has made a moment ago.
+
+        Raises:
+            JobNotFound: There is none.
+            InvalidState: The engine is not open, or was closed meanwhile.
+        """
+        async with self._calls.call():
+            return await self._jobs.find(job_id)
+
+    async def forget(self, job_id: str) -> None:
         """Leave a job out from now on; it must be over. What it fetched stays.
 
         Raises:
             JobNotFound: There is none.
             InvalidState: It is not over; cancel it first.
+            StorageError: Its record cannot be removed.
         """
-        self._jobs.forget(job_id)
+        async with self._calls.call():
+            await self._jobs.forget(job_id)
+
+    async def move(self, job_id: str, position: int) -> None:
+        """Put a job that waits for its turn at another position in line; 0 is for next.
+
+        Among others, it takes on the priority that stands there.
+
+        Raises:
+            JobNotFound: There is none.
+            InvalidState: It does not wait, or not in this engine.
+        """
+        async with self._calls.call():
+            await self._jobs.move(job_id, position)
+
+    def set_limit(self, max_bytes_per_second: float | None) -> None:
+        """Change the bound on the engine's speed; `None` for no bound. What runs obeys at once.
+
+        Raises:
+            InvalidConfiguration: It is no such number.
+            InvalidState: The engine is not open.
+        """
+        self._calls.check()
+        self.config = replace(self.config, max_bytes_per_second=max_bytes_per_second)
+        self._transfers.set_rate(max_bytes_per_second)
+
+    def on_status(self, callback: Callback) -> Callable[[], None]:
+        """Call back now with the current status of every job, then with all later ones.
+
+        Args:
+            callback: Called in the event loop; must not block. Its errors are logged.
+
+        Returns:
+            What ends it.
+
+        Raises:
+            InvalidState: The engine is not open.
+        """
+        self._calls.check()
+        return self._broadcast.call(callback, *(job.status for job in self._jobs))
 
     async def events(self) -> AsyncGenerator[JobStatus, None]:
         """Yield the current status of every job, then all later ones, until the engine closes."""
         self._calls.check()
-        current = [(job, job.status) for job in self._jobs]
+        current = [(job.life.board, job.status) for job in self._jobs]
         async with contextlib.aclosing(self._broadcast.read(*current)) as statuses:
             async for status in statuses:
                 yield status
 
-    async def _job_of(self, plan: Plan) -> Job:
-        if not await self._offload(snapshots.missing, self._layout, plan):
-            return await self._finished(plan)
-        await self._offload(snapshots.prepare, self._layout, plan)
+    async def _job_of(self, plan: Plan, place: int) -> Job:
+        model = await self._transfers.find(plan)
+        if model is not None:
+            return self._jobs.there_already(plan, model)
+        await self._transfers.prepare(plan, is_new=self._jobs.of(plan) is None)
         await self._planner.remember(plan)
-        if self._jobs.of(plan) is None:
-            await self._offload(snapshots.check_space, self._layout, plan)
-        while (running := self._jobs.of(plan)) is not None:
-            try:
-                await running.resume()
-                return running
-            except InvalidState:
-                if not running.state.is_terminal:  # it was being cancelled, or ended by itself
-                    raise
-        return self._started(plan)
-
-    def _started(self, plan: Plan) -> Job:
-        job_id = f"job_{secrets.token_hex(5)}"
-        job = self._new_job(job_id, plan)
-        self._jobs.add(job)
-        job.start()
-        return job
-
-    async def _finished(self, plan: Plan) -> Job:
-        model = await self._offload(snapshots.link, self._layout, plan)
-        await self._offload(snapshots.discard_partials, self._layout, plan)
-        job = self._new_job(None, plan)
-        job.finish_at_once(model)
-        return job
-
-    def _new_job(self, job_id: str | None, plan: Plan) -> Job:
-        return Job(
-            job_id,
-            plan,
-            run=partial(self._gather, plan),
-            on_status=self._broadcast.publish,
-            discard=partial(self._offload, snapshots.discard_partials, self._layout, plan),
-        )
-
-    async def _gather(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
-        return await self._transfers.run(plan, progress, await self._planner.token())
+        return await self._jobs.job_for(plan, place)

@@ -70,13 +70,15 @@ class ModelFetchError(Exception):
 
     Attributes:
         kind: The `type` on the wire: `{"error": {"type": kind, "message": ...}}`.
-        code: A finer word than `kind`, for some.
+        code: A finer word than `kind`, for some; `proxy` when a proxy is the cause.
         param: The field of the request that is wrong, for some.
+        is_final: Whether asking again is known not to help.
     """
 
     kind: ClassVar[str] = "internal_error"
     code: str | None = None
     param: ClassVar[str | None] = None
+    is_final: bool = False
 
     def __init__(
         self,
@@ -233,13 +235,9 @@ class Offline(HubUnavailable):
 
 
 class NetworkError(ModelFetchError, ConnectionError):
-    """The transfer could not go on; what was received is kept.
-
-    `is_final` says that trying again cannot help.
-    """
+    """The transfer could not go on; what was received is kept."""
 
     kind = "network_error"
-    is_final: bool = False
 
 
 class IntegrityError(ModelFetchError):

@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable
 
 from modelfetch.config import Config
 from modelfetch.core.transfer import Transfer
+from modelfetch.crew import Crew
 from modelfetch.errors import IntegrityError, UnusableModel
 from modelfetch.hub import Source
 from modelfetch.inspector import Doubt, Inspector
@@ -99,7 +100,7 @@ class FileFetcher:
             await self._shared.offload(partial.close)
 
     async def _fill(self, partial: PartialFile) -> None:
-        transfer = Transfer(self._file.size_bytes, partial.done, self._config.connections)
+        transfer = Transfer(self._file.size_bytes, partial.done)
         self._progress.landed = max(self._progress.landed, transfer.done.size)
         while (digest := await self._transfer(partial, transfer)) != self._file.blob_name:
             wrong = self._inspector.suspects() or await self._wrong(partial)
@@ -137,17 +138,18 @@ class FileFetcher:
 
     async def _transfer(self, partial: PartialFile, transfer: Transfer) -> str:
         await self._inspector.begin(transfer)
+        crew = Crew(self._shared, transfer, partial, self._signer, self._progress, self._bell)
         try:
             async with asyncio.TaskGroup() as group:
                 flushing = group.create_task(self._flush(partial))
                 group.create_task(self._inspector.run(partial, transfer, self._bell))
                 for _ in range(self._workers_for(transfer)):
-                    worker = Worker(
-                        self._shared, transfer, partial, self._signer, self._progress, self._bell
-                    )
-                    group.create_task(worker.run())
+                    group.create_task(Worker(crew).run())
                 digest = await self._hash(partial, transfer)
+                crew.disband()
                 flushing.cancel()
+                # The last bytes came faster than they may.
+                await asyncio.sleep(self._shared.bucket.take(0, asyncio.get_running_loop().time()))
         except BaseExceptionGroup as failures:
             error = _first(failures)
             if isinstance(error, Doubt):

@@ -5,24 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 
+from modelfetch.adopter import Adopter
 from modelfetch.config import Config
 from modelfetch.core.inspection import subject_of
 from modelfetch.errors import StorageError
 from modelfetch.fetcher import FileFetcher
-from modelfetch.hub import locate
+from modelfetch.hub import Locator
 from modelfetch.inspector import Inspector
-from modelfetch.offload import held
+from modelfetch.offload import Offload, held
 from modelfetch.reuse import Reuse
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage import snapshots
 from modelfetch.storage.heads import earlier_version
 from modelfetch.storage.joining import Joining
 from modelfetch.storage.layout import Layout
+from modelfetch.storage.publishing import Publication
 from modelfetch.types import LocalModel, Plan, PlannedFile
 
-__all__ = ["Gatherer"]
+__all__ = ["Gatherer", "published"]
 
 # A few files at once hide the hashing of one behind the transfer of another; more would only
 # split the same connections further.
@@ -40,8 +43,9 @@ class Gatherer:
     """
 
     def __init__(self, shared: Shared, layout: Layout, config: Config, plan: Plan) -> None:
-        self._shared, self._layout = shared, layout
+        self._shared, self._layout = replace(shared, job=self), layout
         self._config, self._plan = config, plan
+        self._adopter = Adopter(shared.offload, layout, config, plan)
 
     async def run(self, progress: Mapping[str, FileProgress]) -> LocalModel:
         """Return the model, complete and verified.
@@ -62,10 +66,11 @@ class Gatherer:
                 await self._fetch_and_join(progress)
         finally:
             room.release()
-        model = await self._shared.offload(snapshots.link, self._layout, self._plan)
+        offload = self._shared.offload
+        model = await offload(snapshots.link, self._layout, self._plan)
         with contextlib.suppress(StorageError):  # the model is there, whatever else is
-            await self._shared.offload(snapshots.discard_partials, self._layout, self._plan)
-        return model
+            await offload(snapshots.discard_partials, self._layout, self._plan)
+        return await published(offload, self._layout, self._config, model)
 
     async def _fetch(self, progress: Mapping[str, FileProgress]) -> None:
         # Another program may have put a file into the snapshot itself, where it could make no link.
@@ -78,6 +83,8 @@ class Gatherer:
 
         async def fetch_one(file: PlannedFile) -> None:
             async with turns:
+                if await self._adopter.adopt(file, progress[file.path]):
+                    return
                 await self._fetcher(file, progress[file.path]).run()
 
         try:
@@ -120,7 +127,7 @@ class Gatherer:
             self._shared,
             file,
             self._layout.blob(plan.repo, file.blob_name),
-            partial(locate, self._config, transport, plan.repo, plan.commit, file),
+            Locator(self._config, transport, plan.repo, plan.commit, file),
             self._config,
             progress,
             self._inspector(file, progress),
@@ -132,3 +139,27 @@ class Gatherer:
         reuse = Reuse(self._shared, find, progress)
         check = self._config.check_gguf
         return Inspector(self._shared, subject_of(plan, file), progress, reuse, check=check)
+
+
+async def published(
+    offload: Offload, layout: Layout, config: Config, model: LocalModel
+) -> LocalModel:
+    """Put a model that is in the cache into the user's folder too, if one is set; return that.
+
+    Raises:
+        StorageError: The folder cannot be written; the cache has the model.
+    """
+    if config.local_dir is None:
+        return model
+    publication = Publication(
+        model,
+        layout.snapshot(model.repo, model.commit),
+        config.local_dir,
+        lmstudio=config.layout == "lmstudio",
+    )
+    try:
+        while await offload(publication.step):
+            pass
+        return publication.model
+    finally:
+        await offload(publication.close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 
 from modelfetch.core.pace import SpeedWindow, seconds_left
@@ -37,6 +38,15 @@ class Gauge:
             progress = self.files[file.path]
             progress.landed, progress.verified = file.size_bytes, True
 
+    def start_from(self, files: Iterable[FileStatus]) -> None:
+        """Go on from the bytes that were there; none of them are taken back."""
+        for file in files:
+            progress = self.files[file.path]
+            progress.landed = max(progress.landed, file.downloaded_bytes)
+            progress.single_stream, progress.verified = file.single_stream, file.verified
+            progress.reused = max(progress.reused, file.reused_bytes)
+            progress.adopted_from = file.adopted_from
+
     def measured(self, status: JobStatus) -> JobStatus:
         """Return `status` with the numbers of this moment; no sum of bytes goes back."""
         now = time.monotonic()
@@ -51,6 +61,7 @@ class Gauge:
                 single_stream=self.files[file.path].single_stream,
                 verified=self.files[file.path].verified,
                 reused_bytes=self.files[file.path].reused,
+                adopted_from=self.files[file.path].adopted_from,
             )
             for file in self._plan.files
         )

@@ -16,22 +16,26 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from modelfetch.config import Config
+from modelfetch.core.expiry import lifetime, signers_clock
+from modelfetch.core.failover import Failure, leads_on, outcome
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.paths import is_safe_path
 from modelfetch.core.refs import ModelRef
 from modelfetch.core.refusals import refusal
-from modelfetch.errors import InvalidReference, InvalidToken
+from modelfetch.errors import InvalidReference, InvalidToken, ModelFetchError
 from modelfetch.hubcall import HubCall, nonsense
+from modelfetch.surroundings import Place, places_of
 from modelfetch.transport import Reply, Transport
 from modelfetch.types import RemoteFile, Snapshot
 
-__all__ = ["Source", "find_token", "list_files", "locate"]
+__all__ = ["Locator", "Source", "find_token", "list_files", "locate"]
 
 # Above this many files the listing inside the info answer is not reliable (huggingface_hub's
 # limit).
@@ -48,9 +52,14 @@ class Source:
 
     Attributes:
         url: Usually signed and short-lived: a secret, not for messages.
+        lifetime_seconds: How long it is good for, when it says so.
+        shun: Says that it is of no use, so that another endpoint is asked next; `None` where there
+            is no other.
     """
 
     url: str
+    lifetime_seconds: float | None = None
+    shun: Callable[[], None] | None = None
 
     @property
     def host(self) -> str:
@@ -86,26 +95,71 @@ def list_files(config: Config, token: str | None, repo: str, revision: str) -> S
         ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
         HubUnavailable: No usable answer; `RateLimited` and `Offline` are kinds of it.
     """
-    call = HubCall(config, token, repo, revision)
     base = f"{config.endpoint}/api/models/{repo}"
-    info = call.json(f"{base}/revision/{quote(revision, safe='')}?blobs=true")
-    with call.understood():
-        commit = info["sha"]
-        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-            raise ValueError("no commit")
-        files = _files_of_info(info)
-    if files is None:
-        tree = call.pages(f"{base}/tree/{commit}?recursive=true&expand=false")
+    with HubCall(config, token, repo, revision) as call:
+        info = call.json(f"{base}/revision/{quote(revision, safe='')}?blobs=true")
         with call.understood():
-            files = _files_of_tree(tree)
+            commit = info["sha"]
+            if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+                raise ValueError("no commit")
+            files = _files_of_info(info)
+        if files is None:
+            tree = call.pages(f"{base}/tree/{commit}?recursive=true&expand=false")
+            with call.understood():
+                files = _files_of_tree(tree)
     safe = tuple(file for file in files if is_safe_path(file.path))
     return Snapshot(repo, revision, commit, safe, hub_id=_own_name(info))
+
+
+class Locator:
+    """Says where the bytes of one file are, at whatever endpoint; that is asked by calling it.
+
+    Args:
+        config: The endpoints.
+        transport: Asks them.
+        repo: `owner/name`.
+        commit: The commit that is pinned: no endpoint may give another.
+        file: The file, whose size and hash an endpoint must not contradict.
+    """
+
+    def __init__(
+        self, config: Config, transport: Transport, repo: str, commit: str, file: RemoteFile
+    ) -> None:
+        self._places = places_of(config)
+        self._others = len(self._places) > 1
+        self._transport = transport
+        self._repo, self._commit, self._file = repo, commit, file
+
+    async def __call__(self) -> Source:
+        """Return where the bytes are.
+
+        Raises:
+            ModelFetchError: As `list_files`, and `NetworkError` when no answer came.
+        """
+        failures: list[Failure] = []
+        for place in tuple(self._places):
+            try:
+                source = await locate(
+                    place.config, self._transport, self._repo, self._commit, self._file
+                )
+            except ModelFetchError as error:
+                failures.append(Failure(place.host, place.is_hub, error))
+                if not leads_on(failures[-1]):
+                    break
+                self._shun(place)
+            else:
+                return replace(source, shun=partial(self._shun, place)) if self._others else source
+        raise outcome(failures, in_transfer=True)
+
+    def _shun(self, place: Place) -> None:
+        self._places.remove(place)
+        self._places.append(place)
 
 
 async def locate(
     config: Config, transport: Transport, repo: str, commit: str, file: RemoteFile
 ) -> Source:
-    """Return where the bytes of `file` are.
+    """Return where the bytes of `file` are, at the endpoint of `config`.
 
     Raises:
         ModelFetchError: As `list_files`, and `NetworkError` when no answer came.
@@ -122,7 +176,7 @@ async def locate(
             except ValueError as error:
                 raise nonsense(reply.host, f"a bad redirect: {error}") from None
             if origin(url) != hub:
-                return Source(url)
+                return Source(url, lifetime(url, signers_clock(reply.headers, time.time())))
         elif reply.status < 300 or reply.status in (405, 501):
             # The endpoint serves the bytes itself; one that has no HEAD is asked by GET.
             return Source(url)

@@ -2,90 +2,69 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Callable
 
-from modelfetch.broadcast import Broadcast
+from modelfetch.broadcast import Callback
 from modelfetch.core.inspection import described_by, metadata_of
-from modelfetch.core.job import JobInput, after
-from modelfetch.errors import InsufficientSpace, InvalidState, JobCancelled, ModelFetchError
-from modelfetch.gauge import Gauge
-from modelfetch.offload import carried_out
-from modelfetch.shared import FileProgress
+from modelfetch.core.job import JobInput
+from modelfetch.errors import InsufficientSpace, InvalidState, StorageError
+from modelfetch.life import Life
 from modelfetch.status import JobState, JobStatus
-from modelfetch.types import LocalModel, ModelMetadata, Plan
+from modelfetch.types import LocalModel, ModelMetadata
 
 __all__ = ["Job"]
-
-_log = logging.getLogger(__name__)
-
-TICK_SECONDS = 0.1
-Run = Callable[[Mapping[str, FileProgress]], Awaitable[LocalModel]]
 
 
 class Job:
     """A download and its states; made by `Engine.download`.
 
+    It may run in another process that shares the state folder: then its status is at most a second
+    or two old, and what is asked of it takes a moment more.
+
+    Each control may be called at any time and again. Cancelling who waits for one does not stop it
+    half-way: the cancellation passes on when it is done. What each does in which state:
+    `modelfetch.core.job`.
+
     Args:
-        job_id: Its id; `None` when everything was there already.
-        plan: What it fetches.
-        run: Does the work, reporting to one `FileProgress` for each path of the plan.
-        on_status: Told of every status.
-        discard: Removes the partials of the job.
+        life: The job itself.
 
     Attributes:
         id: `job_` and ten hex digits; `None` when everything was there already.
         plan: What it fetches.
-        ended_at: When it was over, in seconds since the epoch; `None` before.
     """
 
-    def __init__(
-        self,
-        job_id: str | None,
-        plan: Plan,
-        run: Run,
-        on_status: Callable[[Job, JobStatus], None],
-        discard: Callable[[], Awaitable[None]],
-    ) -> None:
-        self.id, self.plan = job_id, plan
-        self._run, self._discard, self._on_status = run, discard, on_status
-        self._gauge = Gauge(plan)
-        self._broadcast = Broadcast()
-        self._task: asyncio.Task[None] | None = None
-        self._stop_input = JobInput.PAUSE
-        self._is_stopping = False
-        self._discarding: asyncio.Future[None] | None = None
-        self._model: LocalModel | None = None
-        self._error: ModelFetchError | None = None
-        self._is_closed = False
-        self.ended_at: float | None = None
-        self._status = JobStatus(
-            state=JobState.DOWNLOADING,
-            job_id=job_id,
-            total_size_bytes=plan.total_size_bytes,
-            started_at=time.time(),
-        )
+    def __init__(self, life: Life) -> None:
+        self._life = life
+        self.id, self.plan = life.board.job_id, life.board.plan
+
+    @property
+    def life(self) -> Life:
+        """The job itself; for the engine."""
+        return self._life
 
     @property
     def status(self) -> JobStatus:
         """How the job is doing now."""
-        return self._gauge.measured(self._status)
+        return self._life.board.status
 
     @property
     def state(self) -> JobState:
         """The state it is in."""
-        return self._status.state
+        return self._life.board.state
 
     @property
     def metadata(self) -> ModelMetadata | None:
         """What the model says of itself, from when its first bytes are there; `None` before."""
-        if self._model is not None:
-            return self._model.metadata
-        return metadata_of(self._gauge.files[path].header for path in described_by(self.plan))
+        board = self._life.board
+        if board.model is not None:
+            return board.model.metadata
+        return metadata_of(board.gauge.files[path].header for path in described_by(self.plan))
+
+    @property
+    def priority(self) -> int:
+        """Jobs of higher priority run earlier; 0 unless somebody set it."""
+        return self._life.board.priority
 
     async def events(self) -> AsyncGenerator[JobStatus, None]:
         """Yield the current status, then later ones; ends after a terminal one.
@@ -93,11 +72,23 @@ class Job:
         A reader may be slow, or stop: progress merges, changes of state do not get lost. Ends too
         when the engine is closed.
         """
-        async with contextlib.aclosing(self._broadcast.read((self, self.status))) as statuses:
+        board = self._life.board
+        async with contextlib.aclosing(board.broadcast.read((board, self.status))) as statuses:
             async for status in statuses:
                 yield status
                 if status.state.is_terminal:
                     return
+
+    def on_status(self, callback: Callback) -> Callable[[], None]:
+        """Call back now with the current status, then with each later one, in the event loop.
+
+        Args:
+            callback: Must not block; its errors are logged.
+
+        Returns:
+            What ends it.
+        """
+        return self._life.board.broadcast.call(callback, self.status)
 
     async def wait(self) -> JobStatus:
         """Return the terminal status, once there is one.
@@ -109,7 +100,7 @@ class Job:
             async for status in statuses:
                 if status.state.is_terminal:
                     return status
-        raise InvalidState(f"The engine was closed; {self.id} is {self.state}.")
+        raise self._closed()
 
     async def result(self) -> LocalModel:
         """Return the model, once it is complete and verified.
@@ -117,15 +108,28 @@ class Job:
         Raises:
             ModelFetchError: The job failed; `JobCancelled` when somebody cancelled it.
             InsufficientSpace: The disk is full. The job is paused, and can be resumed.
+            StorageError: It was completed, and its files have been removed since.
             InvalidState: The engine was closed before the end.
         """
+        board = self._life.board
         async with contextlib.aclosing(self.events()) as statuses:
             async for status in statuses:
-                if status.state.is_terminal or self._is_out_of_space:
+                is_full = isinstance(board.error, InsufficientSpace)
+                if board.error is not None and (status.state.is_terminal or is_full):
+                    raise board.error
+                if status.state.is_terminal:
                     break
-        if self._model is not None:
-            return self._model
-        raise self._error or InvalidState(f"The engine was closed; {self.id} is {self.state}.")
+        if board.model is not None:
+            return board.model
+        if not self.state.is_terminal or self._life.is_closed:
+            raise self._closed()
+        board.model = await self._life.desk.transfers.find(self.plan)
+        if board.model is None:
+            raise StorageError(
+                f"The files of {self.id} are not in the cache any more.",
+                hint="Ask for the model again.",
+            )
+        return board.model
 
     async def pause(self) -> None:
         """Stop, keeping and flushing all that came. Harmless when paused.
@@ -133,24 +137,16 @@ class Job:
         Raises:
             InvalidState: The job is over.
         """
-        after(self.state, JobInput.PAUSE)
-        await self._stop(JobInput.PAUSE)
+        if not (self._life.is_closed and self.state is JobState.PAUSED):
+            await self._life.control(JobInput.PAUSE)
 
     async def resume(self) -> None:
-        """Go on after a pause. Harmless when running.
+        """Go on after a pause, or wait in line for it. Harmless when running.
 
         Raises:
             InvalidState: The job is over, or the engine is closed.
         """
-        if self._is_stopping and self._task is not None:
-            # A pause is under way, perhaps of a caller who has left: the last word counts.
-            await asyncio.wait({self._task})
-        after(self.state, JobInput.RESUME)
-        self._must_be_open()
-        if self.state is JobState.PAUSED:
-            self._error = None
-            self._move(JobInput.RESUME)
-            self.start()
+        await self._life.control(JobInput.RESUME)
 
     async def cancel(self, delete: bool = False) -> None:
         """End the job as failed, with the error `cancelled`. Harmless when cancelled.
@@ -161,122 +157,23 @@ class Job:
         Raises:
             InvalidState: The job is over, or the engine is closed.
         """
-        if not self._is_cancelled:
-            after(self.state, JobInput.CANCEL)
-            self._must_be_open()
-            await self._stop(JobInput.CANCEL)
-        if delete:
-            self._must_be_open()
-            await self._discarded()
+        await self._life.control(JobInput.CANCEL, delete=delete)
 
-    def start(self) -> None:
-        """Begin or go on; for the engine."""
-        self._is_stopping = False
-        self._task = asyncio.create_task(self._drive(), name=f"modelfetch {self.id}")
-        self._task.add_done_callback(self._never_began)
+    async def retry(self) -> None:
+        """Begin a failed or cancelled job again, with what it had. Harmless when running.
 
-    def finish_at_once(self, model: LocalModel) -> None:
-        """Mark that everything was there already; for the engine."""
-        self._model = model
-        self._gauge.all_there()
-        self._publish(replace(self._status, state=JobState.ALREADY_DOWNLOADED))
+        Raises:
+            InvalidState: The job is not failed, or the engine is closed.
+        """
+        await self._life.control(JobInput.RETRY)
 
-    async def close(self) -> None:
-        """Pause if running, and end all readers; for the engine."""
-        self._is_closed = True
-        if self.state is JobState.DOWNLOADING:
-            await self._stop(JobInput.PAUSE)
-        if self._discarding is not None:
-            await asyncio.wait({self._discarding})
-        self._broadcast.close()
+    async def prioritize(self, priority: int) -> None:
+        """Let it run before all that wait with a smaller priority; what runs is not stopped.
 
-    def _must_be_open(self) -> None:
-        if self._is_closed:
-            raise InvalidState("The engine is closed; open one, and ask for the model again.")
+        Raises:
+            InvalidState: The job is over, it runs in another process, or the engine is closed.
+        """
+        await self._life.put(self._life.board.rank()._replace(urgency=-priority))
 
-    @property
-    def _is_cancelled(self) -> bool:
-        return isinstance(self._error, JobCancelled)
-
-    async def _discarded(self) -> None:
-        if self._discarding is None or self._discarding.done():
-            self._discarding = asyncio.ensure_future(self._discard())
-        await carried_out(self._discarding)
-
-    @property
-    def _is_out_of_space(self) -> bool:
-        return self.state is JobState.PAUSED and isinstance(self._error, InsufficientSpace)
-
-    async def _stop(self, reason: JobInput) -> None:
-        # The task itself makes the move, so that a caller who is cancelled here leaves no job
-        # without a task that still says "downloading".
-        while self._task is not None and not self._task.done():
-            self._stop_input, self._is_stopping = reason, True
-            self._task.cancel()
-            await asyncio.wait({self._task})
-        if not self.state.is_terminal and self.state is not after(self.state, reason):
-            self._end(reason)
-
-    async def _drive(self) -> None:
-        ticking = asyncio.create_task(self._tick())
-        try:
-            self._model = await self._run(self._gauge.files)
-            self._move(JobInput.FINISH)
-        except asyncio.CancelledError:
-            self._end(self._stop_input)
-        except InsufficientSpace as error:
-            self._error = error
-            self._move(JobInput.DISK_FULL)
-        except ModelFetchError as error:
-            # What it was raised from may hold a signed URL and the token.
-            error.__context__ = None
-            self._error = error
-            self._move(JobInput.FAIL)
-        except Exception as error:
-            _log.exception("a job failed for a reason that nobody foresaw")
-            self._error = ModelFetchError("Something inside modelfetch failed; its log has more.")
-            self._error.__cause__ = error
-            self._move(JobInput.FAIL)
-        finally:
-            ticking.cancel()
-            await asyncio.wait({ticking})
-
-    def _never_began(self, task: asyncio.Task[None]) -> None:
-        # A task that is cancelled before its first step runs none of its code.
-        if task.cancelled():
-            self._end(self._stop_input)
-
-    def _end(self, reason: JobInput) -> None:
-        if reason is JobInput.CANCEL:
-            self._error = JobCancelled(f"{self.id} was cancelled.")
-        self._move(reason)
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(TICK_SECONDS)
-            self._publish(self._status)
-
-    def _move(self, event: JobInput) -> None:
-        state = after(self.state, event)
-        self.ended_at = time.time() if state.is_terminal else None
-        failed = state is JobState.FAILED and self._error is not None
-        self._publish(
-            replace(
-                self._status,
-                state=state,
-                completed_at=time.time() if state is JobState.COMPLETED else None,
-                error=self._error.to_dict() if failed and self._error else None,
-                pause_reason=_REASONS.get(event),
-            )
-        )
-
-    def _publish(self, status: JobStatus) -> None:
-        self._status = self._gauge.measured(replace(status, sequence=status.sequence + 1))
-        self._broadcast.publish(self, self._status)
-        self._on_status(self, self._status)
-
-
-_REASONS = {
-    JobInput.PAUSE: "Somebody asked for it.",
-    JobInput.DISK_FULL: "The disk is full; resume when there is room.",
-}
+    def _closed(self) -> InvalidState:
+        return InvalidState(f"The engine was closed; {self.id} is {self.state}.")

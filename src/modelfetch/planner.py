@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from modelfetch.chooser import choose_here
+from modelfetch.chooser import choose_here, survey_here
 from modelfetch.config import Config
 from modelfetch.core.labels import parse_label
+from modelfetch.core.names import read_name
 from modelfetch.core.quants import Choice, combine, no_models
 from modelfetch.core.refs import ModelRef, parse
 from modelfetch.core.variants import read_listing
@@ -23,10 +24,11 @@ from modelfetch.errors import (
     QuantizationNotFound,
 )
 from modelfetch.metadata import Metadata
+from modelfetch.offers import ModelVariants
 from modelfetch.offload import Lookups, Offload
 from modelfetch.repositories import Repositories, Resolved
 from modelfetch.storage.layout import Layout
-from modelfetch.types import Plan, ResolvedBy
+from modelfetch.types import FileRole, Plan, PlannedFile, ResolvedBy
 
 __all__ = ["Planner"]
 
@@ -50,6 +52,7 @@ class Planner:
     """
 
     def __init__(self, config: Config, offload: Offload, lookups: Lookups, layout: Layout) -> None:
+        self._layout = layout
         self._config, self._offload = config, offload
         self._metadata = Metadata(config, offload, lookups, layout)
         self._searched: dict[str, str] = {}
@@ -94,10 +97,23 @@ class Planner:
         if model is not None:
             await self._metadata.remember(plan.repo, model)
 
-    async def listing(
-        self, model: str, revision: str | None, allow_conversions: bool | None = None
+    async def variants(
+        self,
+        model: str,
+        revision: str | None,
+        memory_bytes: int | None,
+        allow_conversions: bool | None,
+    ) -> ModelVariants:
+        """Return what the repository that `model` is in offers; see `Engine.variants`."""
+        found = await self._listing(model, revision, allow_conversions)
+        offered = await self._offload(
+            survey_here, self._config, self._layout, found.snapshot, memory_bytes
+        )
+        return replace(offered, resolution=found.reason)
+
+    async def _listing(
+        self, model: str, revision: str | None, allow_conversions: bool | None
     ) -> Resolved:
-        """Return all files of the repository that `model` is in; see `Engine.variants`."""
         ref, _ = self._understood(model, None, revision)
         resolved = await self._repositories.find(ref)
         if await self._repositories.has_models(resolved):
@@ -108,10 +124,27 @@ class Planner:
                 return found
         raise _no_models(resolved)
 
+    async def restoring(self, repo: str, commit: str, paths: Collection[str]) -> Plan:
+        """Return a plan of files of a repository by their names; see `Engine.restore`."""
+        listing = await self._metadata.listing(repo, commit)
+        if listing.unavailable is not None:
+            raise listing.unavailable
+        files = tuple(
+            PlannedFile(file.path, file.size_bytes, file.sha256, file.git_oid, _role(file.path))
+            for file in listing.snapshot.files
+            if file.path in paths
+        )
+        gone = sorted(set(paths) - {file.path for file in files})
+        if gone:
+            text = f"{repo} at {commit} has no {', '.join(gone)}"
+            raise IncompleteModel(text, missing=gone)
+        return Plan(repo, commit, listing.snapshot.commit, None, "files by their names", files)
+
     def _understood(
         self, model: str, quantization: str | None, revision: str | None
     ) -> tuple[ModelRef, str | None]:
-        ref = parse(model, hosts=(urlsplit(self._config.endpoint).netloc,))
+        endpoints = (self._config.endpoint, *self._config.endpoints)
+        ref = parse(model, hosts=tuple(urlsplit(it).netloc for it in endpoints))
         wanted = _agreed("quantization", ref.quantization, quantization, _build)
         revised = replace(ref, revision=_agreed("revision", ref.revision, revision, str))
         return revised, combine(ref.file, wanted)
@@ -169,10 +202,17 @@ class Planner:
         return Resolved(listing, ResolvedBy.CONVERSION, reason)
 
 
+def _role(path: str) -> FileRole:
+    role = read_name(path).role
+    # By its own name it is asked for as it is.
+    return FileRole.OTHER if role is FileRole.BYTE_PART else role
+
+
 def _rule(choice: Choice, found: Resolved) -> str:
     cached = " (from the cache; the Hub was not asked)" if found.listing.unavailable else ""
     reason = f"; {found.reason}" if found.reason else ""
-    return f"{choice.rule}{reason}{cached}"
+    by = f" ({found.listing.by.strip(' .')})" if found.listing.by else ""
+    return f"{choice.rule}{reason}{cached}{by}"
 
 
 def _about(repo: str, error: ModelFetchError) -> ModelFetchError:

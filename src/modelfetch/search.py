@@ -87,10 +87,9 @@ def search_models(config: Config, token: str | None, about: str, query: Query) -
     fields += [("author", query.author)] if query.author else []
     fields += [("search", query.word)] if query.word else []
     fields += [("sort", "downloads"), ("direction", "-1"), ("limit", str(PAGE_SIZE))]
-    call = HubCall(config, token, about, "main")
-    listed = call.pages(f"{config.endpoint}/api/models?{urlencode(fields)}", MAX_PAGES)
     try:
-        with call.understood():
+        with HubCall(config, token, about, "main") as call, call.understood():
+            listed = call.pages(f"{config.endpoint}/api/models?{urlencode(fields)}", MAX_PAGES)
             first = list(itertools.islice(listed, MAX_FOUND + 1))
             found = {it.repo: it for it in _read(first[:MAX_FOUND])}
     except ModelFetchError as error:

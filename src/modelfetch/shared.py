@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from modelfetch.core.pace import TokenBucket
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.core.tensors import Header
-from modelfetch.errors import RateLimited
+from modelfetch.errors import HubUnavailable, ModelFetchError, NetworkError, RateLimited
 from modelfetch.hub import Source
+from modelfetch.lanes import Lanes
 from modelfetch.offload import Offload
 from modelfetch.transport import Transport
 
@@ -21,6 +22,9 @@ __all__ = ["Bell", "FileProgress", "Shared", "Signer"]
 MAX_REFUSALS = 6
 # And how many whole files in a row for ranges.
 MAX_WHOLES = 3
+# A URL is renewed so long before its end, or a tenth of its life if that is shorter; when the Hub
+# has none to give then, the old one is used on, and the Hub asked again after as long.
+RENEWAL_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -35,6 +39,7 @@ class FileProgress:
         single_stream: Whether the server ignores ranges.
         verified: Whether the file has its final name.
         header: Its head, when it is a GGUF file and that has come.
+        adopted_from: Where on this machine it was found, when it was not fetched.
     """
 
     landed: int = 0
@@ -44,6 +49,7 @@ class FileProgress:
     single_stream: bool = False
     verified: bool = False
     header: Header | None = None
+    adopted_from: str | None = None
 
 
 class Bell:
@@ -65,7 +71,7 @@ class Bell:
 
 
 class Signer:
-    """The file's URL, fetched once for all connections, and again when it was refused.
+    """The file's URL, fetched once for all connections, and again when it expires or was refused.
 
     Attributes:
         source: The URL in use, `None` before the first and after a refusal.
@@ -80,27 +86,62 @@ class Signer:
         self.source: Source | None = None
         self.etag: str | None = None
         self.is_distrusted = False
+        self._renew_at: float | None = None
+        self._attempts = 0
+        self._failure: ModelFetchError | None = None
         self._refusals = 0
         self._gives_ranges = False
         self._wholes = 0
 
     async def current(self) -> Source:
-        """Return the URL, asking the Hub for it if there is none.
+        """Return the URL, asking the Hub for it if there is none that will do.
+
+        All who wait for one answer of the Hub get that answer, if it is an error too: a silent Hub
+        costs the patience of one connection, not of all in turn.
 
         Raises:
             ModelFetchError: The Hub does not give one. After a `RateLimited` its wait is over.
         """
-        async with self._lock:
-            if self.source is None:
-                try:
-                    self.source, self.etag = await self._locate(), None
-                    self._gives_ranges, self._wholes = False, 0
-                except RateLimited as limited:
-                    # Slept with the lock held: the other connections wait behind it, and do not
-                    # ask.
-                    await asyncio.sleep(limited.retry_after or 1.0)
-                    raise
+        if self.source is not None and not self._is_due():
             return self.source
+        seen, is_waiting = self._attempts, self._lock.locked()
+        async with self._lock:
+            if self.source is not None and not self._is_due():
+                return self.source
+            if is_waiting and self._failure is not None and self._attempts <= seen:
+                raise self._failure
+            self._attempts += 1
+            self._failure = None
+            try:
+                return await self._renew()
+            except ModelFetchError as error:
+                self._failure = error
+                raise
+
+    async def _renew(self) -> Source:
+        now = asyncio.get_running_loop().time
+        try:
+            source = await self._locate()
+        except RateLimited as limited:
+            if self.source is None:
+                # Slept with the lock held: the other connections wait behind it, and do not ask.
+                await asyncio.sleep(limited.retry_after or 1.0)
+                raise
+            self._renew_at = now() + RENEWAL_SECONDS
+        except (HubUnavailable, NetworkError):
+            if self.source is None:
+                raise
+            self._renew_at = now() + RENEWAL_SECONDS
+        else:
+            self.source, self.etag = source, None
+            self._gives_ranges, self._wholes = False, 0
+            life = source.lifetime_seconds
+            early = None if life is None else life - min(RENEWAL_SECONDS, life / 10)
+            self._renew_at = None if early is None else now() + early
+        return self.source
+
+    def _is_due(self) -> bool:
+        return self._renew_at is not None and asyncio.get_running_loop().time() >= self._renew_at
 
     def accepted(self, etag: str | None) -> None:
         """Note that a URL was good, and the validator of what it gave."""
@@ -122,7 +163,14 @@ class Signer:
 
     def distrust(self) -> None:
         """Forget the URL, and take bytes over new connections only: the last ones were wrong."""
+        self.stumbled(self.source)
         self.source, self.is_distrusted = None, True
+
+    def stumbled(self, source: Source | None) -> None:
+        """Note that nothing comes from `source`; where there is another endpoint, that is next."""
+        if source is not None and self.source is source and source.shun is not None:
+            source.shun()
+            self.source = None
 
     def refused(self, source: Source) -> bool:
         """Forget `source`, unless another connection has renewed it; return whether to ask on.
@@ -130,8 +178,10 @@ class Signer:
         A URL may expire at any time, but one fresh URL after the other is not refused by chance.
         """
         if self.source is source:
-            self.source = None
             self._refusals += 1
+            if self._refusals > 1:  # one that has expired is refused once
+                self.stumbled(source)
+            self.source = None
         return self._refusals < MAX_REFUSALS
 
 
@@ -140,14 +190,16 @@ class Shared:
     """What all transfers of an engine share.
 
     Attributes:
-        permits: One for each connection of the engine.
+        lanes: The engine's connections.
         bucket: The bound on the engine's speed.
         waits: Until when (loop time) a host wants no requests.
+        job: Whose view this is; connections are shared out by it.
     """
 
     transport: Transport
     offload: Offload
-    permits: asyncio.Semaphore
+    lanes: Lanes
     bucket: TokenBucket
     retry: RetryPolicy
     waits: dict[str, float] = field(default_factory=dict)
+    job: object = None

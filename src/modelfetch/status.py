@@ -4,9 +4,11 @@ The event contract:
 
 * a reader gets the current status first, then every change of `state`, then the terminal one;
 * progress between two changes of state may be merged, newest wins; nothing else is dropped;
-* `sequence` grows by at least one with each status of a job;
+* progress comes at most ten times a second;
+* `sequence` grows by at least one with each status of a job, over restarts too;
 * `downloaded_bytes` never goes back in the life of a job;
-* exactly one terminal status is delivered, and it is the last.
+* exactly one terminal status is delivered, and it is the last; a job that is retried has new ones
+  for those who ask again.
 
 Field names and presence rules: https://lmstudio.ai/docs/developer/rest/download-status
 """
@@ -51,6 +53,7 @@ class FileStatus:
             and an interruption starts it again from zero.
         verified: True once its SHA-256 was found right and it has its final name.
         reused_bytes: Bytes that were not fetched, but copied from an earlier version of it.
+        adopted_from: Where on this machine it was found; `None` for a file that is fetched.
     """
 
     path: str
@@ -59,6 +62,7 @@ class FileStatus:
     single_stream: bool = False
     verified: bool = False
     reused_bytes: int = 0
+    adopted_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +82,7 @@ class JobStatus:
         error: `{"type", "message"}` of a failed job.
         pause_reason: Why a paused job waits: somebody asked, or the disk is full.
         connections: Connections that are receiving now.
+        is_queued: Whether the job is `downloading` and waits for its turn.
         files: Progress by file.
     """
 
@@ -93,6 +98,7 @@ class JobStatus:
     error: dict[str, str] | None = None
     pause_reason: str | None = None
     connections: int = 0
+    is_queued: bool = False
     files: tuple[FileStatus, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:

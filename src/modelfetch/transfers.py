@@ -1,19 +1,18 @@
-"""The transfers of an engine: its connections, and the loop that they run in."""
+"""The transfers of an engine, and where they run: a thread of this process, or one of their own."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from modelfetch.background import Background
+from modelfetch.beside import Beside
+from modelfetch.carrier import Carrier
 from modelfetch.config import Config
-from modelfetch.core.pace import TokenBucket
-from modelfetch.gatherer import Gatherer
-from modelfetch.hubcall import user_agent
+from modelfetch.gatherer import published
 from modelfetch.offload import Offload
-from modelfetch.shared import FileProgress, Shared
+from modelfetch.shared import FileProgress
+from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
-from modelfetch.transport import Transport
 from modelfetch.types import LocalModel, Plan
 
 __all__ = ["Transfers"]
@@ -23,49 +22,77 @@ class Transfers:
     """Fetches the files of plans for one engine.
 
     Args:
-        config: Connections, speed, patience.
+        config: Connections, speed, patience, and where transfers run.
         offload: Threads for the disk.
         layout: The cache.
+        token: Returns the access token for the Hub; that of the first call counts.
     """
 
-    def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
+    def __init__(
+        self,
+        config: Config,
+        offload: Offload,
+        layout: Layout,
+        token: Callable[[], Awaitable[str | None]],
+    ) -> None:
         self._config, self._offload, self._layout = config, offload, layout
+        self._token = token
         self._background = Background(offload)
-        self._permits = asyncio.Semaphore(config.connections)
-        self._bucket = TokenBucket(config.max_bytes_per_second)
-        self._shared: Shared | None = None
+        self._carrier = Carrier(config, offload, layout)
+        self._beside = Beside(config, offload) if config.isolation == "process" else None
 
-    async def run(
-        self, plan: Plan, progress: Mapping[str, FileProgress], token: str | None
-    ) -> LocalModel:
+    async def run(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
         """Fetch all files of a plan and return the model.
 
         Args:
             plan: What to fetch.
             progress: Reported to, for each path of the plan.
-            token: Access token for the Hub; that of the first call counts.
 
         Raises:
             ModelFetchError: A file cannot be had; what came is kept.
         """
+        token = await self._token()
+        if self._beside is not None:
+            return await self._beside.run(plan, progress, token)
+        return await self._background.run(lambda: self._carrier.run(plan, progress, token))
 
-        async def gather() -> LocalModel:
-            shared = self._connected(token)
-            return await Gatherer(shared, self._layout, self._config, plan).run(progress)
+    def set_rate(self, bytes_per_second: float | None) -> None:
+        """Change the bound on the speed of all together; `None` for no bound."""
+        self._carrier.bucket.rate = bytes_per_second
+        if self._beside is not None:
+            self._beside.set_rate(bytes_per_second)
 
-        return await self._background.run(gather)
+    async def prepare(self, plan: Plan, *, is_new: bool) -> None:
+        """Make the folders of a plan, and for a new one see that it has room.
+
+        Raises:
+            StorageError: The cache cannot be written.
+            InsufficientSpace: There is no room.
+        """
+        await self._offload(snapshots.prepare, self._layout, plan)
+        if is_new:
+            await self._offload(snapshots.check_space, self._layout, plan)
+
+    async def discard(self, plan: Plan) -> None:
+        """Remove the partials of a plan; see `snapshots.discard_partials`."""
+        await self._offload(snapshots.discard_partials, self._layout, plan)
+
+    async def find(self, plan: Plan) -> LocalModel | None:
+        """Return the model of a plan if all of it is in the cache, shown as a fetched one is.
+
+        Raises:
+            StorageError: The user's folder cannot be written; the cache has the model.
+        """
+        if await self._offload(snapshots.missing, self._layout, plan):
+            return None
+        model = await self._offload(snapshots.link, self._layout, plan)
+        await self.discard(plan)
+        return await published(self._offload, self._layout, self._config, model)
 
     async def close(self) -> None:
         """Close all connections; nothing may be running. Harmless when closed."""
-        if self._shared is not None:
-            await self._background.run(self._shared.transport.close)
-            self._shared = None
+        if self._beside is not None:
+            await self._beside.close()
+        if self._background.is_begun:
+            await self._background.run(self._carrier.close)
         await self._background.close()
-
-    def _connected(self, token: str | None) -> Shared:
-        if self._shared is None:
-            transport = Transport(self._config, token, user_agent(self._config))
-            self._shared = Shared(
-                transport, self._offload, self._permits, self._bucket, self._config.retry
-            )
-        return self._shared

@@ -2,6 +2,7 @@
 
 Redirects, retries and the meaning of answers belong to others. This module knows sockets, and it is
 the only place where the token leaves the process for a file: to the Hub's own origin, and no other.
+So it is with the headers that the user sets.
 
 Settings that matter, and why:
 
@@ -9,8 +10,8 @@ Settings that matter, and why:
 * `URL(..., encoded=True)`: yarl would requote a signed URL and break its signature.
 * `total=None`: aiohttp's default ends a transfer after five minutes. `connect`, unlike
   `sock_connect`, bounds what a proxy takes too.
-* `trust_env=False`: it would send credentials of ~/.netrc to the CDN. Proxies are taken from the
-  environment by hand.
+* `trust_env=False`: it would send credentials of ~/.netrc to the CDN. `surroundings` finds the
+  proxies.
 * `DummyCookieJar`: a cookie from a CDN is nobody's business.
 * `read_bufsize`: half a piece; more measured no faster and costs memory for each connection.
 * `max_line_size`, `max_field_size`: signed Location headers pass 8 KiB.
@@ -23,14 +24,17 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
-from urllib.request import getproxies, proxy_bypass
+from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from modelfetch.addresses import Attempt, Resolver
 from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
+from modelfetch.core.refusals import refused_by_proxy
 from modelfetch.errors import NetworkError
+from modelfetch.surroundings import hub_fields, proxies_for
 
 __all__ = ["Reply", "Transport"]
 
@@ -96,26 +100,38 @@ class Transport:
     """A pool of connections. Make it inside a running loop; close it.
 
     Args:
-        config: Timeouts, endpoint, user agent.
+        config: Timeouts, endpoint, proxy.
         token: The token for the Hub's origin, `None` for none.
         user_agent: Value of the User-Agent field.
+        trust: Whose certificates to trust, `None` for aiohttp's choice.
     """
 
-    def __init__(self, config: Config, token: str | None, user_agent: str) -> None:
+    def __init__(
+        self,
+        config: Config,
+        token: str | None,
+        user_agent: str,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
         self._hub = origin(config.endpoint)
-        self._token = token
-        self._proxies = getproxies()
+        self._hub_fields = hub_fields(config, token)
+        self._proxies = proxies_for(config)
+        self._trust: ssl.SSLContext | bool = True if trust is None else trust
         self._patience = config.read_timeout
         self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=config.connect_timeout, sock_read=config.read_timeout
+            total=None, connect=config.connect_timeout, sock_read=None
         )
+        self._first_byte = config.first_byte_timeout
         self._user_agent = user_agent
-        self._session = self._made(aiohttp.TCPConnector(limit=0, keepalive_timeout=15))
+        self._resolver = Resolver()
+        self._session = self._made(keepalive_timeout=15)
         self._unshared: aiohttp.ClientSession | None = None
 
-    def _made(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
+    def _made(self, **pool: Any) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=connector,
+            connector=aiohttp.TCPConnector(
+                limit=0, ssl=self._trust, resolver=self._resolver, use_dns_cache=False, **pool
+            ),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": self._user_agent},
             timeout=self._timeout,
@@ -130,12 +146,8 @@ class Transport:
         if not is_new:
             return self._session
         if self._unshared is None:
-            self._unshared = self._made(aiohttp.TCPConnector(limit=0, force_close=True))
+            self._unshared = self._made(force_close=True)
         return self._unshared
-
-    def _proxy_for(self, url: str) -> str | None:
-        scheme, host, _ = origin(url)
-        return None if proxy_bypass(host) else self._proxies.get(scheme)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -183,42 +195,74 @@ class Transport:
     async def _request(
         self, method: str, url: str, headers: Mapping[str, str], *, is_new: bool = False
     ) -> AsyncIterator[Reply]:
-        sent = dict(headers)
-        if self._token is not None and origin(url) == self._hub:
-            sent["Authorization"] = f"Bearer {self._token}"
-        with _mapped(url):
-            response = await self._session_for(is_new).request(
-                method,
-                URL(url, encoded=True),
-                headers=sent,
-                allow_redirects=False,
-                proxy=self._proxy_for(url),
-            )
+        attempt = Attempt()
         try:
-            yield Reply(url, response.status, response.headers, response, self._patience)
-        finally:
-            # A body read to its end has given its connection back already.
-            response.close() if method == "GET" else response.release()
+            response = await self._answer(method, url, headers, attempt, is_new)
+            try:
+                yield Reply(url, response.status, response.headers, response, self._patience)
+            finally:
+                # A body read to its end has given its connection back already.
+                response.close() if method == "GET" else response.release()
+        except NetworkError as error:
+            if error.status is None:  # what has a status is an answer, as good as the next
+                self._resolver.failed(attempt)
+            raise
+
+    async def _answer(
+        self, method: str, url: str, headers: Mapping[str, str], attempt: Attempt, is_new: bool
+    ) -> aiohttp.ClientResponse:
+        is_hub = origin(url) == self._hub
+        sent = {**(self._hub_fields if is_hub else {}), **headers}
+        proxy = self._proxies.of(url)
+        attempt.begin()
+        with _mapped(url, proxy):
+            async with asyncio.timeout(self._first_byte):
+                response = await self._session_for(is_new).request(
+                    method,
+                    URL(url, encoded=True),
+                    headers=sent,
+                    allow_redirects=False,
+                    proxy=proxy,
+                )
+        if proxy is not None and response.status == 407:
+            response.close()
+            raise refused_by_proxy(NetworkError, 407, host_of(proxy), host_of(url))
+        attempt.address = _peer(response) or attempt.address
+        return response
+
+
+def _peer(response: aiohttp.ClientResponse) -> str | None:
+    connection = response.connection  # None once the whole body is here
+    transport = None if connection is None else connection.transport
+    peer = None if transport is None else transport.get_extra_info("peername")
+    return str(peer[0]) if peer else None
 
 
 @contextlib.contextmanager
-def _mapped(url: str) -> Iterator[None]:
+def _mapped(url: str, proxy: str | None = None) -> Iterator[None]:
     host = host_of(url)
+    through = f" through the proxy {host_of(proxy)}" if proxy is not None else ""
     failure: NetworkError | None = None
     try:
         yield
     except (aiohttp.ClientSSLError, ssl.SSLError) as error:
         failure = NetworkError(
-            f"No secure connection to {host}: {_text(error)}.",
+            f"No secure connection to {host}{through}: {_text(error)}.",
             host=host,
-            hint="Check the clock, SSL_CERT_FILE and any proxy between.",
+            hint="Check the clock, and that the CA of a proxy between is in SSL_CERT_FILE or "
+            "ca_bundle.",
         )
+    except aiohttp.ClientHttpProxyError as error:
+        failure = refused_by_proxy(NetworkError, error.status, host_of(proxy or url), host)
+    except aiohttp.ClientProxyConnectionError:
+        failure = refused_by_proxy(NetworkError, None, host_of(proxy or url), host)
     except TimeoutError:
-        failure = NetworkError(f"{host} was silent for too long.", host=host)
+        failure = NetworkError(f"{host} was silent for too long{through}.", host=host)
     except aiohttp.ClientConnectorError as error:
-        failure = NetworkError(f"{host} cannot be reached: {_text(error)}.", host=host)
+        failure = NetworkError(f"{host} cannot be reached{through}: {_text(error)}.", host=host)
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        failure = NetworkError(f"The connection to {host} broke: {_text(error)}.", host=host)
+        text = f"The connection to {host}{through} broke: {_text(error)}."
+        failure = NetworkError(text, host=host)
     # Raised out here, or it would carry aiohttp's error, which has the URL and the token in it.
     if failure is not None:
         raise failure

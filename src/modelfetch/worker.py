@@ -6,24 +6,27 @@ Everything is decided in `core`: `transfer` says which span, `ranges` what a res
 * bytes are collected to a piece before they are written, but never kept from the disk for longer
   than `HOLD_SECONDS` of a trickle, so that `kill -9` costs little at any speed;
 * whatever ends a request, the prefix that came is written first: also on cancellation;
-* a permit of the engine is held while a request is under way, and not while waiting.
+* a lane of the engine is held while requests are under way, and not while waiting;
+* a lease that was dropped, and any request once the file is complete, is ended from outside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from modelfetch.core.pieces import piece_end
 from modelfetch.core.ranges import Action, Verdict, judge, range_headers
 from modelfetch.core.retry import Budget, retry_after
-from modelfetch.core.transfer import Lease, Transfer
+from modelfetch.core.transfer import Lease
+from modelfetch.crew import Crew
 from modelfetch.errors import HubUnavailable, NetworkError, Offline
 from modelfetch.hub import Source
-from modelfetch.shared import Bell, FileProgress, Shared, Signer
-from modelfetch.storage.partial import PartialFile
+from modelfetch.lanes import Lane
 from modelfetch.transport import Reply
 from modelfetch.types import Span
 
@@ -33,36 +36,25 @@ HOLD_SECONDS = 0.25
 # Shorter pauses are left to add up: the loop's timer is not finer.
 MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
+# A wait for the bound on the speed is reckoned anew after this long: the bound may have changed.
+LIMIT_SECONDS = 0.5
+# Fruitless attempts in a row after which another endpoint is asked, where there is one.
+STUMBLES = 2
 
 
 _STUMBLED = Verdict(Action.RETRY, "the whole file for a part of it, which it gave before")
 
 
 class Worker:
-    """One of a file's connections.
+    """One of a file's connections."""
 
-    Args:
-        shared: The engine's resources.
-        transfer: The file's state, shared with its other workers.
-        partial: Where bytes go.
-        signer: Where bytes come from.
-        progress: What the job sees.
-        bell: Rung after every change of `transfer`.
-    """
-
-    def __init__(
-        self,
-        shared: Shared,
-        transfer: Transfer,
-        partial: PartialFile,
-        signer: Signer,
-        progress: FileProgress,
-        bell: Bell,
-    ) -> None:
-        self._shared, self._transfer, self._partial = shared, transfer, partial
-        self._signer, self._progress, self._bell = signer, progress, bell
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._shared, self._transfer, self._partial = crew.shared, crew.transfer, crew.partial
+        self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
         self._speed = 0.0
+        self._source: Source | None = None
 
     async def run(self) -> None:
         """Fetch leases until the file is complete.
@@ -74,38 +66,62 @@ class Worker:
         budget = Budget(self._shared.retry)
         while not self._transfer.is_complete:
             try:
-                await self._host_is_willing()
-                if not await self._fetch_next() and not self._transfer.is_complete:
+                if not await self._work() and not self._transfer.is_complete:
                     # A lease that stalls rings no bell, and may be split all the same.
                     await self._bell.wait(IDLE_SECONDS)
                 continue
             except (NetworkError, HubUnavailable) as error:
+                if self._transfer.is_complete:
+                    return
                 if not _may_pass(error) or not budget.spend(self._transfer.received):
                     raise
+                if budget.fruitless >= STUMBLES:
+                    self._signer.stumbled(self._source)
             await self._rest(budget.delay(random.random()))
 
-    async def _fetch_next(self) -> bool:
-        async with self._shared.permits:
-            lease = self._transfer.lease(self._loop.time(), self._speed)
-            if lease is None:
-                return False
-            self._progress.connections += 1
-            try:
-                await self._fetch(lease)
-            finally:
-                self._progress.connections -= 1
-                self._transfer.release(lease)
-                self._bell.ring()
-        return True
+    async def _work(self) -> bool:
+        """Fetch leases for as long as there are some and the lane is ours; return whether any."""
+        source = await self._willing_source()
+        if self._transfer.is_complete:
+            return False
+        has_worked = False
+        async with self._shared.lanes.lane(source.host, self._shared.job, self._crew) as lane:
+            while lane is not None:
+                now = self._loop.time()
+                lease = self._transfer.lease(now, self._speed, lane.among)
+                if lease is None:
+                    break
+                has_worked = True
+                self._crew.end_dropped(now)
+                await self._fetch_lease(lease, source, lane)
+                source = await self._signer.current()
+                is_welcome = self._shared.waits.get(source.host, 0.0) <= self._loop.time()
+                if source.host != lane.host or not is_welcome or not lane.may_stay:
+                    break
+        return has_worked
 
-    async def _fetch(self, lease: Lease) -> None:
-        source = await self._signer.current()
+    async def _fetch_lease(self, lease: Lease, source: Source, lane: Lane) -> None:
+        self._source = source
+        self._progress.connections += 1
+        try:
+            async with self._crew.request(lease):
+                await self._fetch(lease, source, lane)
+        except TimeoutError:
+            raise NetworkError(
+                f"{source.host} was far slower here than over other connections.", host=source.host
+            ) from None
+        finally:
+            self._progress.connections -= 1
+            self._transfer.release(lease)
+            self._bell.ring()
+
+    async def _fetch(self, lease: Lease, source: Source, lane: Lane) -> None:
         asked = Span(lease.position, lease.stop)
         size = self._transfer.size_bytes
-        async with self._shared.transport.get(
-            source.url, range_headers(asked), is_new=self._signer.is_distrusted
-        ) as reply:
+        async with self._answer(source, asked, lane) as reply:
             verdict = judge(asked, size, self._signer.etag, reply.status, reply.headers)
+            if verdict.action is Action.WAIT:
+                lane.refused(self._loop.time())
             if verdict.span is None:
                 raise self._refusal(verdict, reply, source)
             if verdict.action is Action.WRITE:
@@ -116,7 +132,21 @@ class Worker:
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
             self._signer.accepted(verdict.etag)
-            await self._receive(reply, lease, verdict.span)
+            await self._receive(reply, lease, verdict.span, lane)
+
+    @contextlib.asynccontextmanager
+    async def _answer(self, source: Source, asked: Span, lane: Lane) -> AsyncIterator[Reply]:
+        is_answered = False
+        try:
+            async with self._shared.transport.get(
+                source.url, range_headers(asked), is_new=self._signer.is_distrusted
+            ) as reply:
+                is_answered = True
+                yield reply
+        except NetworkError:
+            if not is_answered:
+                lane.refused(self._loop.time())
+            raise
 
     def _refusal(self, verdict: Verdict, reply: Reply, source: Source) -> NetworkError:
         is_final = verdict.action is Action.GIVE_UP
@@ -137,10 +167,11 @@ class Worker:
         error.is_final = is_final
         return error
 
-    async def _host_is_willing(self) -> None:
+    async def _willing_source(self) -> Source:
         source = await self._signer.current()
         until = self._shared.waits.get(source.host, 0.0)
         await self._rest(until - self._loop.time())
+        return source
 
     async def _rest(self, seconds: float) -> None:
         """Wait that long, but no longer than there is something to fetch."""
@@ -148,11 +179,12 @@ class Worker:
         while not self._transfer.is_complete and (left := until - self._loop.time()) > 0:
             await self._bell.wait(left)
 
-    async def _receive(self, reply: Reply, lease: Lease, span: Span) -> None:
+    async def _receive(self, reply: Reply, lease: Lease, span: Span, lane: Lane) -> None:
         held = _Held(span.start, self._loop.time())
         try:
             async for chunk in reply.chunks():
                 self._progress.received += len(chunk)
+                lane.arrived(len(chunk), self._loop.time())
                 rest = memoryview(chunk)
                 while rest and held.stop < (end := min(span.stop, lease.stop)):
                     room = piece_end(held.stop, end) - held.stop
@@ -186,13 +218,18 @@ class Worker:
         self._speed = speed if self._speed == 0 else 0.7 * self._speed + 0.3 * speed
         lease.speed = self._speed
         self._bell.ring()
+        self._crew.look_for_slow(now)
 
     async def _throttle(self, nbytes: int, held: _Held, lease: Lease) -> None:
-        wait = self._shared.bucket.take(nbytes, self._loop.time())
+        wait = self._wait_after(nbytes)
         if wait >= HOLD_SECONDS:
             await self._store(held, lease)
-        if wait >= MIN_SLEEP:
-            await asyncio.sleep(wait)
+        while wait >= MIN_SLEEP:
+            await asyncio.sleep(min(wait, LIMIT_SECONDS))
+            wait = self._wait_after(0) if wait > LIMIT_SECONDS else 0.0
+
+    def _wait_after(self, nbytes: int) -> float:
+        return self._shared.bucket.take(nbytes, self._loop.time())
 
 
 def _cut(parts: list[memoryview], start: int, gap: Span) -> list[memoryview]:

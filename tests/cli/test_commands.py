@@ -214,7 +214,36 @@ def test_without_the_extra_it_says_what_to_install() -> None:
 
 
 def test_the_command_to_go_on_with_does_not_tell_the_token() -> None:
-    from modelfetch.cli import _without_token
+    from modelfetch.cli import _without_secrets
 
-    for words in (["--token", "hf_s"], ["--token=hf_s"]):
-        assert _without_token(["get", "a/b", *words, "-q", "Q8_0"]) == ["get", "a/b", "-q", "Q8_0"]
+    secrets = ["--proxy", "http://a:b@c", "--header", "X-Key: a", "--header=X-Key: b"]
+    for words in (["--token", "hf_s"], ["--token=hf_s"], secrets):
+        assert _without_secrets(["get", "a/b", *words, "-q", "Q8_0"]) == [
+            "get",
+            "a/b",
+            "-q",
+            "Q8_0",
+        ]
+
+
+def test_headers_and_a_proxy(hub: FakeHub) -> None:
+    hub.reset_log()
+    words = ["plan", REPO, "--proxy", "0", "--header", "X-Team: a:b", "--header", "X-Key:c"]
+    assert modelfetch(*words).exit_code == 0
+    assert {(it.headers["x-team"], it.headers["x-key"]) for it in hub.log} == {("a:b", "c")}
+    for wrong in (
+        ["--header", "hunter2"],
+        ["--header", "Host: hunter2"],
+        ["--proxy", "socks5://x"],
+    ):
+        failed = modelfetch("plan", REPO, *wrong)
+        assert failed.exit_code == 2
+        assert "hunter2" not in failed.output
+
+
+def test_endpoints(hub: FakeHub) -> None:
+    order = f"http://127.0.0.1:9,{hub.endpoint}"
+    done = modelfetch("plan", REPO, "--endpoints", order, "--token", "0", "--json")
+    assert done.exit_code == 0, done.output
+    assert "127.0.0.1:9 gives no answer" in json.loads(done.stdout)["rule"]
+    assert modelfetch("plan", REPO, "--endpoints", "http://127.0.0.1:9").exit_code == 2

@@ -56,6 +56,7 @@ async def test_conformance(case: Case, scheme: str, server: FakeHub, place: Path
         cache_dir=place,
         token=TOKEN,
         connections=case.connections,
+        first_byte_timeout=0.4,
         read_timeout=0.4,
         hub_timeout=5.0,
         retry=RetryPolicy(attempts=4, base_seconds=0.01, max_seconds=0.05),

@@ -142,7 +142,7 @@ def states(tmp_path: Path) -> Iterator[States]:
 def test_the_recording_is_a_download(ops: list[Op], states: States) -> None:
     kinds = [op.kind for op in ops]
     assert kinds.count("sync") >= 6
-    assert {"make", "write", "sync", "folder", "rename", "unlink", "link"} <= set(kinds)
+    assert {"make", "write", "sync", "folder", "rename", "link"} <= set(kinds)
     assert written(ops) == CONTENT.size
     assert states.check(after_kill(ops, len(ops))) == CONTENT.size
 

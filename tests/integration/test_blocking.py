@@ -79,7 +79,10 @@ def test_ctrl_c_comes_through_and_keeps_what_came(
     finally:
         loop.close()
     assert hub.sent_bytes() < content.size
-    assert not [t for t in threading.enumerate() if t.name.startswith("modelfetch_")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("modelfetch_"):
+            thread.join(20)  # told to end, it may still be about to
+            assert not thread.is_alive()
     if when == "downloading":
         assert list(place.rglob("*.incomplete"))
     hub.unscript()

@@ -431,15 +431,15 @@ async def test_jobs_that_are_over_are_forgotten(hub: FakeHub, settings_for: Sett
         assert engine.jobs() == jobs[2:]
         with pytest.raises(JobNotFound):
             engine.job(jobs[0].id)
-        engine.forget(jobs[3].id)
+        await engine.forget(jobs[3].id)
         assert engine.jobs() == [jobs[2]]
         with pytest.raises(JobNotFound):
-            engine.forget(jobs[3].id)
+            await engine.forget(jobs[3].id)
         hub.add(REPO, {FILE: coded(MiB)})
         hub.script(Stall(100), times=None)
         running = await engine.download(REPO, LABEL)
-        with pytest.raises(InvalidState, match="only a job that is over"):
-            engine.forget(running.id)
+        with pytest.raises(InvalidState, match="is not over"):
+            await engine.forget(running.id)
         assert engine.jobs() == [jobs[2], running]
 
 

@@ -141,23 +141,67 @@ def with_template(original: Path, template: bytes, path: Path) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_three_flipped_bytes_cost_three_pieces(fetched: Fetched) -> None:
+    path = fetched.model.path.resolve()
+    cache, size = path.parents[2], path.stat().st_size
+    with path.open("r+b") as file:
+        for offset in (5, size // 2, size - 1):
+            file.seek(offset)
+            (byte,) = file.read(1)
+            file.seek(offset)
+            file.write(bytes([byte ^ 1]))
+    fetched.hub.reset_log()
+    command = [sys.executable, "-m", "modelfetch", "verify", "--repair", "--json"]
+    options = ["--cache-dir", str(cache), "--endpoint", fetched.hub.endpoint]
+    ran = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["damaged"][0]["damaged_bytes"] <= 3 << 20
+    assert 2 << 20 < fetched.hub.sent_bytes(MODEL_NAME) <= 3 << 20
+    with path.open("rb") as stream:
+        assert hashlib.file_digest(stream, "sha256").hexdigest() == EXPECTED_SHA256
+
+
+@pytest.mark.timeout(300)
 def test_a_longer_chat_template_costs_a_twentieth_at_most(
     fetched: Fetched, original: Path, tmp_path: Path
 ) -> None:
     changed = tmp_path / MODEL_NAME
     with_template(original, b"{{ messages }}" * 1000, changed)
-    fetched.hub.add(REPO, {MODEL_NAME: changed})
+    with FakeHub.in_thread() as hub:
+        hub.add(REPO, {MODEL_NAME: changed})
+        model = modelfetch.fetch(
+            REPO,
+            LABEL,
+            endpoint=hub.endpoint,
+            cache_dir=fetched.model.path.parents[3],
+            token=False,
+            check_gguf=True,
+        )
+        assert hub.sent_bytes(MODEL_NAME) < changed.stat().st_size // 20
+    assert model.metadata == fetched.model.metadata
+    with model.path.open("rb") as ours, changed.open("rb") as theirs:
+        digests = [hashlib.file_digest(stream, "sha256").hexdigest() for stream in (ours, theirs)]
+    assert digests[0] == digests[1]
+
+
+@pytest.mark.timeout(300)
+def test_ollama_has_it_already(
+    fetched: Fetched, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = tmp_path / "ollama" / "blobs"
+    blobs.mkdir(parents=True)
+    (blobs / f"sha256-{EXPECTED_SHA256}").hardlink_to(original)
+    monkeypatch.setenv("OLLAMA_MODELS", str(tmp_path / "ollama"))
+    monkeypatch.setenv("MODELFETCH_STATE_DIR", str(tmp_path / "state"))
     fetched.hub.reset_log()
     model = modelfetch.fetch(
         REPO,
         LABEL,
         endpoint=fetched.hub.endpoint,
-        cache_dir=fetched.model.path.parents[3],
+        cache_dir=tmp_path / "cache",
         token=False,
-        check_gguf=True,
+        adopt=True,
     )
-    assert fetched.hub.sent_bytes(MODEL_NAME) < changed.stat().st_size // 20
-    assert model.metadata == fetched.model.metadata
-    with model.path.open("rb") as ours, changed.open("rb") as theirs:
-        digests = [hashlib.file_digest(stream, "sha256").hexdigest() for stream in (ours, theirs)]
-    assert digests[0] == digests[1]
+    assert fetched.hub.requests("cdn") == []
+    with model.path.open("rb") as stream:
+        assert hashlib.file_digest(stream, "sha256").hexdigest() == EXPECTED_SHA256

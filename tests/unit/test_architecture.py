@@ -18,27 +18,35 @@ LAYERS = [
     ["wording"],
     ["errors"],
     ["types", "status"],
-    ["offers"],
+    ["offers", "inventory"],
     ["core"],
+    ["settings"],
     ["config"],
-    ["offload", "calls", "storage", "transport", "memory"],
-    ["background", "chooser"],
+    ["offload", "calls", "storage", "surroundings", "addresses", "memory"],
+    ["transport", "background", "chooser", "cache"],
     ["hubcall"],
-    ["hub", "search"],
+    ["hub", "search", "lanes"],
     ["shared"],
-    ["gauge", "worker"],
+    ["adopter", "gauge", "crew"],
+    ["worker"],
     ["reuse"],
     ["inspector"],
     ["fetcher"],
     ["gatherer"],
+    ["carrier"],
+    ["frames"],
+    ["aside", "beside"],
     ["transfers"],
     ["metadata"],
     ["repositories"],
-    ["planner", "broadcast"],
+    ["planner", "broadcast", "scribe", "turns"],
+    ["desk", "board"],
+    ["life"],
     ["jobs"],
-    ["roster"],
+    ["watch"],
+    ["keeper"],
     ["engine"],
-    ["blocking"],
+    ["blocking", "repairs"],
     ["web"],
     ["__init__"],
     ["testing"],
@@ -106,20 +114,22 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "offload transport calls background shared worker fetcher gatherer transfers"
-    expected += " metadata broadcast jobs engine blocking web cli"
+    expected = "addresses offload transport calls background lanes shared crew worker fetcher"
+    expected += " gatherer frames aside beside metadata broadcast turns life watch keeper engine"
+    expected += " blocking web cli"
     assert using == set(expected.split())
 
 
 def test_the_public_names() -> None:
     expected = """
-        AccessDenied AmbiguousQuantization Config Engine FileRole FileStatus Fit GatedModel
-        HubUnavailable IncompleteModel InsufficientMemory InsufficientSpace IntegrityError
-        InvalidConfiguration InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound
-        JobState JobStatus LocalFile LocalModel ModelFetchError ModelMetadata ModelNotFound
-        ModelVariants NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited
-        ResolvedBy RevisionNotFound Sidecar StorageError UnusableModel Variant VariantInfo
-        __version__ fetch
+        AccessDenied AmbiguousQuantization Cache CachedBuild CachedModel CachedPartial Config
+        DamagedFile DiskUsage Engine FileRole FileStatus Fit GatedModel HubUnavailable
+        IncompleteModel InsufficientMemory InsufficientSpace IntegrityError InvalidConfiguration
+        InvalidReference InvalidState InvalidToken Job JobCancelled JobNotFound JobState
+        JobStatus LocalFile LocalModel ModelFetchError ModelMetadata ModelNotFound ModelVariants
+        NetworkError Offline Plan PlannedFile QuantizationNotFound RateLimited Removal
+        RemovedItem ResolvedBy RevisionNotFound Sidecar StorageError UnusableModel Variant
+        VariantInfo Verification __version__ fetch
     """
     assert sorted(modelfetch.__all__) == sorted(expected.split())
     for name in modelfetch.__all__:

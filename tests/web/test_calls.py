@@ -325,3 +325,53 @@ async def test_a_job_s_own_status_survives_its_engine(
     await engine.close()
     status, job = await get(http, f"{url}{ROOT}/status/{job_id}")
     assert (status, job["status"]) == (200, JobState.PAUSED)
+
+
+async def test_workers_of_one_server_answer_for_each_other(
+    hub: FakeHub,
+    serving: Serving,
+    settings_for: Callable[..., dict[str, Any]],
+    http: aiohttp.ClientSession,
+) -> None:
+    async with (
+        Engine(**settings_for(hub)) as first,
+        Engine(**settings_for(hub)) as second,
+        serving(first) as one,
+        serving(second) as other,
+    ):
+        job_id = await started(http, one, hub)
+        status, job = await get(http, f"{other}{ROOT}/status/{job_id}")
+        assert (status, job["status"]) == (200, "downloading")
+        async with http.get(f"{other}{ROOT}/events", params={"job_id": job_id}) as events:
+            status, job = await post(http, f"{other}{ROOT}/{job_id}/pause")
+            assert (status, job["status"]) == (200, "paused")
+            assert first.job(job_id).state is JobState.PAUSED
+            hub.rate = None
+            status, job = await post(http, f"{one}{ROOT}/{job_id}/resume")
+            assert (status, job["status"]) == (200, "downloading")
+            lines = (await events.text()).splitlines()
+        assert '"status":"completed"' in lines[-2]
+        assert (await ended(http, other, job_id))["downloaded_bytes"] == MiB
+        _, answer = await post(http, other + ROOT, {"model": REPO, "quantization": LABEL})
+        assert answer == {"status": "already_downloaded"}
+
+
+async def test_a_worker_that_is_stuck_is_a_conflict_and_not_a_stopped_server(
+    hub: FakeHub,
+    serving: Serving,
+    settings_for: Callable[..., dict[str, Any]],
+    http: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("modelfetch.life.PATIENCE_SECONDS", 0.3)
+    async with (
+        Engine(**settings_for(hub)) as first,
+        Engine(**settings_for(hub)) as second,
+        serving(first) as one,
+        serving(second) as other,
+    ):
+        job_id = await started(http, one, hub)
+        first._jobs._watch._watching.cancel()  # type: ignore[union-attr]
+        status, answer = await post(http, f"{other}{ROOT}/{job_id}/pause")
+        assert (status, answer["error"]["type"]) == (409, "invalid_state")
+        assert "does not answer" in answer["error"]["message"]

@@ -10,8 +10,9 @@ import pytest
 from tests.web.conftest import Serving
 
 from modelfetch import Engine, InvalidConfiguration
+from modelfetch.core.origins import is_loopback
 from modelfetch.web import WebConfig
-from modelfetch.web.guard import is_loopback, must_be_local
+from modelfetch.web.guard import must_be_local
 from modelfetch.web.messages import Problem, Request
 
 ROOT = "/api/v1/models/download"

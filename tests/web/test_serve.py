@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import subprocess
 import sys
@@ -139,6 +140,47 @@ def test_a_stop_pauses_the_job_and_ends_the_streams(
     assert job["job_id"].startswith("job_")
 
 
+@pytest.mark.timeout(300)
+def test_a_job_survives_twenty_kills_with_its_id_and_bytes(
+    hub: FakeHub, tmp_path: Path, state_dir: Path
+) -> None:
+    content, dice = coded(48 * MiB), random.Random(5)
+    hub.add("acme/long-GGUF", {"long-Q4_K_M.gguf": content})
+    hub.rate = MiB // 4
+    job_id, durable = "", 0
+    for kills in range(21):
+        with (
+            served(hub, tmp_path) as server,
+            httpx.Client(base_url=server.url, trust_env=False) as client,
+        ):
+            if not job_id:
+                job_id = client.post(ROOT, json={"model": "acme/long-GGUF"}).json()["job_id"]
+            (job,) = client.get(ROOT).json()["jobs"]
+            assert job["job_id"] == job_id
+            assert job["status"] == ("paused" if kills else "downloading")
+            assert job["downloaded_bytes"] >= durable
+            if kills == 20:
+                hub.rate = None
+            if kills and (kills == 20 or dice.random() < 0.9):  # or killed before it goes on
+                job = client.post(f"{ROOT}/{job_id}/resume", json={}).json()
+                assert job["downloaded_bytes"] >= durable
+                wanted = job["downloaded_bytes"] + dice.choice([0, dice.randrange(MiB)])
+                while job["downloaded_bytes"] < (content.size if kills == 20 else wanted):
+                    job = client.get(f"{ROOT}/status/{job_id}").json()
+                    assert job["downloaded_bytes"] >= durable
+            if kills == 20:
+                while job["status"] == "downloading":
+                    job = client.get(f"{ROOT}/status/{job_id}").json()
+                assert job["status"] == "completed"
+            server.process.kill()
+            server.process.wait()
+            record = json.loads((state_dir / "jobs" / f"{job_id}.json").read_text())
+            assert record["status"]["downloaded_bytes"] >= durable
+            durable = record["status"]["downloaded_bytes"]
+    (path,) = (tmp_path / "models--acme--long-GGUF" / "snapshots").glob("*/*.gguf")
+    assert_same(path, content)
+
+
 def test_a_stop_right_after_the_start(hub: FakeHub, tmp_path: Path) -> None:
     with served(hub, tmp_path) as server:
         assert server.stop()[0] == 0
@@ -190,7 +232,7 @@ def test_a_port_that_is_taken(hub: FakeHub, tmp_path: Path) -> None:
 
 
 def test_a_hint_of_what_to_do_again_has_no_api_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modelfetch.cli import _without_token
+    from modelfetch.cli import _without_secrets
 
     for words in (["--api-token", TOKEN], [f"--api-token={TOKEN}"]):
-        assert _without_token(["serve", *words, "--port", "1"]) == ["serve", "--port", "1"]
+        assert _without_secrets(["serve", *words, "--port", "1"]) == ["serve", "--port", "1"]

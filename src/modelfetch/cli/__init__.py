@@ -1,4 +1,4 @@
-"""The command line: `get`, `plan`, `quants`, `serve` and `demo`."""
+"""The command line: `get`, `plan`, `quants`, `serve` and `demo`; `cli.cache` keeps house."""
 
 from __future__ import annotations
 
@@ -7,17 +7,25 @@ import json
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
 
 from modelfetch._version import __version__
-from modelfetch.cli.display import JsonLines, choose_display, show_plan
+from modelfetch.cli.cache import COMMANDS
+from modelfetch.cli.display import JsonLines, choose_display, show_adopted, show_plan
+from modelfetch.cli.options import (
+    ENGINE_OPTIONS,
+    MODEL_OPTIONS,
+    PLAN_OPTIONS,
+    SERVER_OPTIONS,
+    TRANSFER_OPTIONS,
+    options,
+)
 from modelfetch.cli.quants import show_variants
-from modelfetch.config import Config, parse_rate
-from modelfetch.core.fit import parse_size
+from modelfetch.config import Config
 from modelfetch.engine import Engine
 from modelfetch.errors import (
     AccessDenied,
@@ -38,6 +46,7 @@ from modelfetch.errors import (
 )
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
+from modelfetch.settings import names_of, proxy_of
 from modelfetch.status import JobState
 from modelfetch.types import LocalModel, Plan
 from modelfetch.web.settings import WebConfig
@@ -72,86 +81,6 @@ def exit_code(error: ModelFetchError) -> int:
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), 1)
 
 
-class _Rate(click.ParamType[float]):
-    name = "rate"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        try:
-            return parse_rate(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-class _Size(click.ParamType[int]):
-    name = "size"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> int:
-        try:
-            return parse_size(str(value))
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-def _option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
-    """Return an option that `MODELFETCH_<NAME>` sets too."""
-    name = max(names, key=len).removeprefix("--").replace("-", "_").upper()
-    env = f"MODELFETCH_{name}"
-    return click.option(*names, help=help, envvar=env, show_envvar=True, **settings)
-
-
-_ENGINE_OPTIONS = (
-    _option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache."),
-    _option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
-    _option("--token", help="Access token; HF_TOKEN sets it too."),
-    _option("--no-mmproj", is_flag=True, help="Leave out the multimodal projector."),
-    _option(
-        "--catalog", type=click.Path(path_type=Path), help="A model.yaml, or a folder of such."
-    ),
-    click.option(
-        "--any-publisher",
-        "allow_conversions",
-        is_flag=True,
-        envvar="MODELFETCH_ALLOW_CONVERSIONS",
-        show_envvar=True,
-        help="Take somebody's GGUF conversion of a model that has none itself.",
-    ),
-    _option("--memory", type=_Size(), help="Such as 12G: what a model may use; else what is free."),
-)
-_MODEL_OPTIONS = (
-    click.argument("model"),
-    _option("--revision", metavar="R", help="Branch, tag, refs/pr/N or commit."),
-    *_ENGINE_OPTIONS,
-    click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs."),
-)
-_QUANTIZATION = "Such as Q4_K_M, or a file; auto: the best that fits in the memory."
-_PLAN_OPTIONS = (
-    *_MODEL_OPTIONS,
-    _option("-q", "--quantization", metavar="QUANT", help=_QUANTIZATION),
-)
-_TRANSFER_OPTIONS = (
-    _option("--connections", type=int, metavar="N", help="At once, over all files."),
-    _option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most."),
-)
-_SERVER_OPTIONS = (
-    _option("--host", default="127.0.0.1", show_default=True, help="Where to listen."),
-    _option(
-        "--port", default=1234, show_default=True, type=click.IntRange(0, 65535), help="0: any."
-    ),
-    _option("--api-token", help="What callers must send as bearer token."),
-    _option("--allow-host", multiple=True, help="A name by which a local proxy calls it."),
-    _option("--allow-origin", multiple=True, help="Of web pages that may call it."),
-)
-
-
-def _options(*options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Any]:
-    def decorate(command: Callable[..., None]) -> Any:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="modelfetch")
 def _cli() -> None:
@@ -159,7 +88,7 @@ def _cli() -> None:
 
 
 @_cli.command()
-@_options(*_PLAN_OPTIONS, *_TRANSFER_OPTIONS)
+@options(*PLAN_OPTIONS, *TRANSFER_OPTIONS)
 def get(
     model: str, quantization: str | None, revision: str | None, as_json: bool, **settings: Any
 ) -> None:
@@ -180,6 +109,7 @@ def get(
                 return job, await job.result()
 
     job, result = _guarded(work(), as_json)
+    show_adopted(job.status)
     if as_json:
         JsonLines.finish(job.status, result)
     else:
@@ -187,7 +117,7 @@ def get(
 
 
 @_cli.command()
-@_options(*_PLAN_OPTIONS)
+@options(*PLAN_OPTIONS)
 def plan(
     model: str, quantization: str | None, revision: str | None, as_json: bool, **settings: Any
 ) -> None:
@@ -205,7 +135,7 @@ def plan(
 
 
 @_cli.command()
-@_options(*_MODEL_OPTIONS)
+@options(*MODEL_OPTIONS)
 def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> None:
     """List what MODEL comes in, what is on disk, and what fits in the memory."""
 
@@ -221,7 +151,7 @@ def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> 
 
 
 @_cli.command()
-@_options(*_SERVER_OPTIONS, *_ENGINE_OPTIONS, *_TRANSFER_OPTIONS)
+@options(*SERVER_OPTIONS, *ENGINE_OPTIONS, *TRANSFER_OPTIONS)
 def serve(
     host: str,
     port: int,
@@ -253,6 +183,10 @@ def demo(size: int, keep: Path | None) -> None:
         _fail(error, as_json=False)
 
 
+for _command in COMMANDS:
+    _cli.add_command(_command)
+
+
 def run() -> None:
     """Run the command line and exit."""
     # What stops a service stops a download in the same clean way as Ctrl-C.
@@ -264,6 +198,16 @@ def _config(settings: dict[str, Any]) -> Config:
     given = {name: value for name, value in settings.items() if value is not None}
     if given.pop("no_mmproj"):
         given["include_mmproj"] = False
+    if given.pop("no_adopt", False):
+        given["adopt"] = False
+    if not given.get("adopt_from"):
+        given.pop("adopt_from", None)
+    if headers := given.pop("headers", ()):
+        given["headers"] = dict(headers)
+    if "endpoints" in given:
+        given["endpoints"] = names_of(given["endpoints"])
+    if "proxy" in given:
+        given["proxy"] = proxy_of(given["proxy"])
     if "memory" in given:
         given["memory_bytes"] = given.pop("memory")
     if "limit_rate" in given:
@@ -277,18 +221,19 @@ def _guarded(work: Coroutine[Any, Any, _T], as_json: bool) -> _T:
     except ModelFetchError as error:
         _fail(error, as_json)
     except KeyboardInterrupt:
-        again = shlex.join(["modelfetch", *_without_token(sys.argv[1:])])
+        again = shlex.join(["modelfetch", *_without_secrets(sys.argv[1:])])
         click.echo(f"\nStopped. What came is kept; go on with: {again}", err=True)
         sys.exit(INTERRUPTED)
 
 
-def _without_token(words: list[str]) -> list[str]:
-    """Return a command's words less its tokens, which have no business in a log."""
-    after_token = [False, *(word in ("--token", "--api-token") for word in words)]
+def _without_secrets(words: list[str]) -> list[str]:
+    """Return a command's words less those that may hold a secret, which have none in a log."""
+    secret = ("--token", "--api-token", "--proxy", "--header")
+    after_secret = [False, *(word in secret for word in words)]
     return [
         word
-        for word, is_value in zip(words, after_token, strict=False)
-        if not is_value and not word.startswith(("--token", "--api-token"))
+        for word, is_value in zip(words, after_secret, strict=False)
+        if not is_value and not word.startswith(secret)
     ]
 
 

@@ -60,7 +60,8 @@ def _command(endpoint: str, cache: Path) -> list[str]:
 def _environment(place: Path) -> dict[str, str]:
     # The user's token and mirror are none of the demo's business, and a proxy would be in its way.
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MODELFETCH_"))}
-    return {**kept, "HF_HOME": str(place / "hf"), "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    own = {"HF_HOME": str(place / "hf"), "MODELFETCH_STATE_DIR": str(place / "state")}
+    return {**kept, **own, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
 
 
 def _kill_half_way(command: list[str], place: Path, hub: FakeHub, size: int) -> int:

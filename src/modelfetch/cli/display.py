@@ -25,7 +25,7 @@ from rich.text import Text
 from modelfetch.status import FileStatus, JobState, JobStatus
 from modelfetch.types import LocalModel, Plan
 
-__all__ = ["Display", "JsonLines", "choose_display", "show_plan"]
+__all__ = ["Display", "JsonLines", "choose_display", "show_adopted", "show_plan"]
 
 SECONDS_BETWEEN_LINES = 2.0
 _ONE_STREAM = (
@@ -209,6 +209,16 @@ def _notes(status: JobStatus, told: set[str]) -> list[str]:
     fresh = [f.path for f in status.files if f.single_stream and f.path not in told]
     told.update(fresh)
     return [_ONE_STREAM.format(path) for path in fresh]
+
+
+def show_adopted(status: JobStatus) -> None:
+    """Say on stderr which files were on this machine already."""
+    for file in status.files:
+        if file.adopted_from is not None:
+            print(
+                f"{file.path} was at {file.adopted_from}: 0 bytes downloaded.",
+                file=sys.stderr,
+            )
 
 
 def show_plan(plan: Plan) -> None:

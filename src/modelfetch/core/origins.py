@@ -9,10 +9,11 @@ at it, never rebuilt from its parts.
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import urljoin, urlsplit
 
-__all__ = ["host_of", "next_url", "origin"]
+__all__ = ["host_of", "is_loopback", "next_url", "origin"]
 
 _ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -37,6 +38,16 @@ def host_of(url: str) -> str:
         return urlsplit(url).netloc.rpartition("@")[2] or "unknown host"
     except ValueError:
         return "unknown host"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address, not a name, is this machine's own: 127.0.0.0/8, ::1."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
+    return (mapped or parsed).is_loopback
 
 
 def next_url(url: str, location: str) -> str:

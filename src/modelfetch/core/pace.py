@@ -68,11 +68,12 @@ class TokenBucket:
 
     def take(self, nbytes: int, now: float) -> float:
         """Take `nbytes`; return the seconds to wait before taking more."""
-        if self.rate is None:
+        rate = self.rate  # once: another thread may change it
+        if rate is None:
             return 0.0
         if self._last is not None:
-            earned = (now - self._last) * self.rate
-            self._allowance = min(self._allowance + earned, self.burst_seconds * self.rate)
+            earned = (now - self._last) * rate
+            self._allowance = min(self._allowance + earned, self.burst_seconds * rate)
         self._last = now
         self._allowance -= nbytes
-        return max(0.0, -self._allowance / self.rate)
+        return max(0.0, -self._allowance / rate)

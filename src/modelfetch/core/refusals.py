@@ -8,6 +8,7 @@ knows its own responses only; ours come from two HTTP libraries.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from modelfetch.core.retry import retry_after
 from modelfetch.errors import (
@@ -17,11 +18,14 @@ from modelfetch.errors import (
     InvalidToken,
     ModelFetchError,
     ModelNotFound,
+    NetworkError,
     RateLimited,
     RevisionNotFound,
 )
 
-__all__ = ["refusal"]
+__all__ = ["refusal", "refused_by_proxy"]
+
+Refused = TypeVar("Refused", HubUnavailable, NetworkError)
 
 _REQUEST_IDS = ("X-Request-Id", "X-Amz-Cf-Id")
 _BAD_TOKEN = "Invalid credentials in Authorization header"
@@ -45,6 +49,25 @@ def refusal(
     error = kind(message, hint=hint, host=host, status=status, request_id=_plain(request_id or ""))
     if isinstance(error, RateLimited):
         error.retry_after = retry_after(headers, now)
+    return error
+
+
+def refused_by_proxy(kind: type[Refused], status: int | None, proxy: str, host: str) -> Refused:
+    """Return the error for a proxy that does not lead on.
+
+    Args:
+        kind: Type of the error.
+        status: What the proxy said, `None` when that is not known.
+        proxy: `host[:port]` of the proxy.
+        host: `host[:port]` that it was asked for.
+    """
+    # Its answer will be the same next time, unless it is itself in trouble.
+    is_final = status is not None and status < 500 and status not in (408, 425, 429)
+    hint = "Check HTTPS_PROXY, NO_PROXY or the proxy setting."
+    if status == 407:
+        hint = "Give its user and password: http://user:password@proxy.example:3128."
+    error = kind(f"The proxy does not lead to {host}.", hint=hint, host=proxy, status=status)
+    error.is_final, error.code = is_final, "proxy"
     return error
 
 

@@ -13,7 +13,12 @@ trip does not matter, short enough that a failure costs little. Ends lie on mult
 In the tail nothing is left to lease while slow connections still work. Then the lease that will
 take longest is split: its owner stops at the new end, the idle connection fetches the rest. What
 the owner has asked for beyond that is on its way already and comes twice, so a lease is split only
-when it would take `SPLIT_SECONDS` more, or has brought nothing for that long.
+when it would take `SPLIT_SECONDS` more, or has brought nothing for that long. One that is silent,
+or whose rest is too small to share and far slower than it could be, is *dropped*: its owner is to
+end the request, and the idle connection fetches all of the rest.
+
+Before the tail, too, a lease is dropped whose connection is far slower than the others: another
+connection may lead to a better edge. A silence of all of them is not any one's fault.
 
 A server without ranges sends the whole file from zero over one connection: `begin_stream` gives
 that connection everything and ends all other leases.
@@ -24,7 +29,8 @@ No I/O, no clock: the shell reports what happened and when, and asks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from statistics import median
 
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.types import Span
@@ -38,6 +44,11 @@ LEASE_SECONDS = 2.0
 # Below this a split costs more in a fresh connection than it saves.
 MIN_SPLIT = 512 << 10
 SPLIT_SECONDS = 1.0
+# Without a byte for so long, a lease is silent; younger than this, it cannot be judged.
+SILENT_SECONDS = 3.0
+# Far slower than others: by this factor, and by the middle one of so many.
+FAR = 4.0
+MIN_OTHERS = 2
 
 
 @dataclass(slots=True, eq=False)
@@ -49,12 +60,21 @@ class Lease:
         stop: End of the lease. It may shrink while the lease is being fetched.
         since: When it was granted, or bytes of it landed last.
         speed: Bytes per second of its connection; 0 when unknown.
+        is_dropped: Whether its owner should end the request, whatever came of it.
+        start: Where it began.
+        began: When it was granted.
     """
 
     position: int
     stop: int
     since: float
     speed: float = 0.0
+    is_dropped: bool = False
+    start: int = field(init=False)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start, self.began = self.position, self.since
 
     @property
     def remaining(self) -> int:
@@ -65,6 +85,10 @@ class Lease:
         """Return how long it will take, as far as one can tell; it grows in a stall."""
         idle = now - self.since
         return idle + self.remaining / self.speed if self.speed else idle
+
+    def pace(self, now: float) -> float:
+        """Return the bytes per second of its life."""
+        return (self.position - self.start) / max(now - self.began, 1e-6)
 
 
 def lease_size(speed: float) -> int:
@@ -84,18 +108,16 @@ class Transfer:
     Args:
         size_bytes: Size of the file.
         done: Bytes that are on disk already.
-        connections: How many connections will share the work; first leases leave some for each.
 
     Attributes:
         done: Bytes that are on disk.
         received: Bytes that landed and were new, in this object's life.
     """
 
-    def __init__(self, size_bytes: int, done: SpanSet, connections: int) -> None:
+    def __init__(self, size_bytes: int, done: SpanSet) -> None:
         self.size_bytes = size_bytes
         self.done = done
         self.received = 0
-        self._connections = max(1, connections)
         self._claimed = done.copy()
         self._settled = done.copy()
         self._leases: set[Lease] = set()
@@ -117,12 +139,13 @@ class Transfer:
         """The leases being fetched, lowest first."""
         return tuple(sorted(self._leases, key=lambda lease: lease.position))
 
-    def lease(self, now: float, speed: float = 0.0) -> Lease | None:
+    def lease(self, now: float, speed: float = 0.0, among: int = 1) -> Lease | None:
         """Give out the next span to fetch; `None` when there is none for now.
 
         Args:
             now: Seconds, of any clock that does not go back.
             speed: Bytes per second of the connection that asks; 0 when unknown.
+            among: How many connections share what is left; near the end each gets its part.
         """
         if self._stream is not None:
             return None
@@ -130,7 +153,7 @@ class Transfer:
         gap = next(gaps, None)
         if gap is None:
             return self._split(now, speed)
-        stop = min(gap.stop, gap.start + self._length(gap, speed))
+        stop = min(gap.stop, gap.start + self._length(gap, speed, among))
         lease = Lease(gap.start, stop, now, speed)
         self._grant(lease)
         return lease
@@ -178,6 +201,19 @@ class Transfer:
         self._claimed.add(Span(0, self.size_bytes))
         return True
 
+    def drop_slow(self, now: float) -> None:
+        """Drop the leases whose connections are far slower than the others that live."""
+        if self._stream is not None:
+            return
+        living = [lease for lease in self._leases if now - lease.since < SPLIT_SECONDS]
+        for lease in self._leases:
+            speeds = [other.speed for other in living if other is not lease and other.speed]
+            if len(speeds) < MIN_OTHERS or now - lease.began < SILENT_SECONDS:
+                continue
+            usual, pace = median(speeds), lease.pace(now)
+            if pace * FAR < usual and lease.remaining > pace * SILENT_SECONDS:
+                lease.is_dropped = True
+
     def confine(self, *spans: Span) -> None:
         """Lease from now on only what lies in `spans`; everything again when there are none."""
         self._within = spans or (Span(0, self.size_bytes),)
@@ -197,10 +233,10 @@ class Transfer:
         self._claimed = self.done.copy()
         self._settled = self.done.copy()
 
-    def _length(self, gap: Span, speed: float) -> int:
+    def _length(self, gap: Span, speed: float, among: int) -> int:
         wanted = lease_size(speed)
         free = self.size_bytes - self._claimed.size
-        share = -(-free // self._connections)
+        share = -(-free // max(1, among))
         if share < wanted:
             # Near the end everybody gets an equal part, in whole pieces.
             return max(PIECE_SIZE, -(-share // PIECE_SIZE) * PIECE_SIZE)
@@ -208,15 +244,27 @@ class Transfer:
         return aligned - gap.start if aligned > gap.start else wanted
 
     def _split(self, now: float, speed: float) -> Lease | None:
-        large = [lease for lease in self._leases if lease.remaining >= 2 * MIN_SPLIT]
-        victim = max(large, key=lambda lease: lease.seconds_left(now), default=None)
+        victims = [lease for lease in self._leases if lease.remaining and not lease.is_dropped]
+        victim = max(victims, key=lambda lease: lease.seconds_left(now), default=None)
         if victim is None or victim.seconds_left(now) < SPLIT_SECONDS:
             return None
+        if now - victim.since >= SILENT_SECONDS:
+            return self._taken_over(victim, now, speed)
+        if victim.remaining < 2 * MIN_SPLIT:
+            is_slow = 0 < victim.speed * FAR < speed and now - victim.began >= SILENT_SECONDS
+            return self._taken_over(victim, now, speed) if is_slow else None
         middle = victim.position + victim.remaining // 2
         on_piece = middle // PIECE_SIZE * PIECE_SIZE
         cut = on_piece if on_piece > victim.position + MIN_SPLIT else middle
-        lease = Lease(cut, victim.stop, now, speed)
-        victim.stop = cut
+        return self._cut(victim, cut, now, speed)
+
+    def _taken_over(self, victim: Lease, now: float, speed: float) -> Lease:
+        victim.is_dropped = True
+        return self._cut(victim, victim.position, now, speed)
+
+    def _cut(self, victim: Lease, at: int, now: float, speed: float) -> Lease:
+        lease = Lease(at, victim.stop, now, speed)
+        victim.stop = at
         self._leases.add(lease)
         return lease
 

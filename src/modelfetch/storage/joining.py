@@ -23,8 +23,9 @@ from modelfetch.storage.claims import is_quiet
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.pointers import point
 from modelfetch.storage.records import fsync_folder
-from modelfetch.storage.snapshots import joined_size, point
+from modelfetch.storage.snapshots import joined_size
 from modelfetch.types import FileRole, Plan
 
 __all__ = ["Joining"]
@@ -111,7 +112,7 @@ class Joining:
             self._draft.replace(final)
             if self._durable:
                 fsync_folder(final.parent)
-            point(self._pointer, final)
+            point(self._pointer, final, self._layout)
 
     def remove_parts(self) -> None:
         """Remove the parts of what was joined, by whomever.
@@ -126,6 +127,7 @@ class Joining:
                 # Another program, or another commit, may show its users the part.
                 if blob.name not in shown and not name.exists():
                     blob.unlink(missing_ok=True)
+                    self._layout.blob(self._plan.repo, blob.name).sums.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Remove the draft, if it was not published. Harmless when closed.

@@ -7,6 +7,7 @@
         blobs/<blob>                              a verified file, named by its published hash
         blobs/<blob>.modelfetch.incomplete        the partial
         blobs/<blob>.modelfetch.journal           which pieces of it are there
+        blobs/<blob>.modelfetch.sums              the journal of a finished file: checksums
         blobs/<blob>.<token>.modelfetch...        both, of a writer that no lock protects
         blobs/<blob>.modelfetch-bad.incomplete    one that failed its hash twice, for inspection
         blobs/<blob>.<token>.modelfetch-join.incomplete     byte parts being joined
@@ -37,6 +38,11 @@ class BlobPaths:
     journal: Path
     rejected: Path
     lock: Path
+
+    @property
+    def sums(self) -> Path:
+        """The journal of a finished file, kept to tell damaged pieces from sound ones."""
+        return self.final.with_name(f"{self.final.name}.modelfetch.sums")
 
     def private(self, token: str) -> BlobPaths:
         """Return the same with a partial and a journal that nobody else has the names of."""
@@ -71,9 +77,15 @@ class BlobPaths:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Paths below one cache root."""
+    """Paths below one cache root.
+
+    Attributes:
+        root: The root.
+        symlinks: Whether names in snapshots may be links.
+    """
 
     root: Path
+    symlinks: bool = True
 
     @property
     def tag(self) -> Path:
@@ -120,4 +132,7 @@ class Layout:
 
 
 def _folder(repo: str) -> str:
-    return "--".join(("models", *parts_of(repo)))
+    name = "--".join(("models", *parts_of(repo)))
+    if len(name) > 255:
+        raise ValueError(f"not the name of a repository: {repo!r}")
+    return name

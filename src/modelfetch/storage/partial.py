@@ -4,7 +4,8 @@ Order is everything here (`core.journal` says why):
 
 * `write`: the data first, then its record, both in one call of one thread;
 * `flush`: note how many records there are, make the data durable, only then say so in the journal;
-* `publish`: data durable, rename to the final name, folder durable, then the journal goes.
+* `publish`: data durable, rename to the final name, folder durable, then the journal becomes the
+  list of the finished file's checksums.
 
 The file is nobody else's while it is open (`storage.claims`), so what is published is written no
 more.
@@ -15,6 +16,7 @@ Methods block and may run in several threads at once; the caller keeps `close`, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import zlib
@@ -219,6 +221,8 @@ class PartialFile:
             if self._durable:
                 fsync_folder(self._paths.final.parent)
             self._close_both()
+            with contextlib.suppress(OSError):  # a convenience: the file has its name already
+                self._paths.journal.replace(self._paths.sums)
             self._paths.unlink_partial()
 
     def _take_final_name(self) -> None:

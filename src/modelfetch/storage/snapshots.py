@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
-import secrets
-import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from modelfetch.core.inspection import metadata_of
 from modelfetch.core.paths import is_safe_path
+from modelfetch.storage import fence
 from modelfetch.storage.claims import sweep
 from modelfetch.storage.disk import allocated_bytes
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.heads import read_header
 from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.pointers import has_size, place, shows
 from modelfetch.storage.records import read_text, write_text
 from modelfetch.storage.recovery import header_now
 from modelfetch.storage.space import Reservation, check_room
@@ -42,7 +43,6 @@ __all__ = [
     "local_model",
     "local_snapshot",
     "missing",
-    "point",
     "prepare",
     "room_for",
 ]
@@ -66,6 +66,7 @@ def prepare(layout: Layout, plan: Plan) -> None:
     """
     with storage_errors(layout.root):
         layout.root.mkdir(parents=True, exist_ok=True)
+        fence.check_folders(layout.root, _folders(layout, plan))
         if not layout.tag.exists():
             write_text(layout.tag, _TAG)
         layout.snapshot(plan.repo, plan.commit).mkdir(parents=True, exist_ok=True)
@@ -76,10 +77,10 @@ def is_present(layout: Layout, repo: str, commit: str, file: RemoteFile) -> bool
 
     A blob may be a link into the store that huggingface_hub 2 shares between repositories.
     """
-    candidates = [layout.snapshot(repo, commit, file.path)]
-    if file.sha256 or file.git_oid:
-        candidates.append(layout.blob(repo, file.blob_name).final)
-    return any(_has_size(path, file.size_bytes) for path in candidates)
+    is_known = bool(file.sha256 or file.git_oid)
+    if is_known and has_size(layout.blob(repo, file.blob_name).final, file.size_bytes):
+        return True
+    return shows(layout, layout.snapshot(repo, commit, file.path), file)
 
 
 def missing(layout: Layout, plan: Plan) -> list[PlannedFile]:
@@ -95,7 +96,7 @@ def is_joined(layout: Layout, plan: Plan) -> bool:
     if plan.joined_path is None:
         return False
     path = layout.snapshot(plan.repo, plan.commit, plan.joined_path)
-    return _has_size(path, joined_size(plan))
+    return has_size(path, joined_size(plan))
 
 
 def joined_size(plan: Plan) -> int:
@@ -139,6 +140,8 @@ def discard_partials(layout: Layout, plan: Plan) -> None:
     Raises:
         StorageError: The file system refused.
     """
+    if not all(fence.is_inside(layout.root, folder) for folder in _folders(layout, plan)):
+        return  # nothing of ours is there
     for file in plan.files:
         if file.sha256 or file.git_oid:
             _discard_partials_of(layout.blob(plan.repo, file.blob_name), file)
@@ -165,17 +168,31 @@ def link(layout: Layout, plan: Plan) -> LocalModel:
         StorageError: The file system refused.
     """
     with storage_errors(layout.repo(plan.repo)):
-        for file in plan.files:
-            if file.role is FileRole.BYTE_PART:
-                continue  # its place is in the joined file
-            pointer = layout.snapshot(plan.repo, plan.commit, file.path)
-            if not _has_size(pointer, file.size_bytes):
-                point(pointer, layout.blob(plan.repo, file.blob_name).final)
-        if plan.revision != plan.commit and is_safe_path(plan.revision):
-            ref = layout.ref(plan.repo, plan.revision)
-            if read_text(ref) != plan.commit:
-                write_text(ref, plan.commit)
+        fence.check_folders(layout.root, _folders(layout, plan))
+        try:
+            _show(layout, plan)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            # The model matters more than what would make its repair cheaper.
+            for file in plan.files:
+                if file.sha256 or file.git_oid:
+                    layout.blob(plan.repo, file.blob_name).sums.unlink(missing_ok=True)
+            _show(layout, plan)
     return local_model(layout, plan)
+
+
+def _show(layout: Layout, plan: Plan) -> None:
+    for file in plan.files:
+        if file.role is FileRole.BYTE_PART:
+            continue  # its place is in the joined file
+        pointer = layout.snapshot(plan.repo, plan.commit, file.path)
+        if not shows(layout, pointer, file):
+            place(layout, plan, pointer, file)
+    if plan.revision != plan.commit and is_safe_path(plan.revision):
+        ref = layout.ref(plan.repo, plan.revision)
+        if read_text(ref) != plan.commit:
+            write_text(ref, plan.commit)
 
 
 def local_model(layout: Layout, plan: Plan) -> LocalModel:
@@ -233,30 +250,11 @@ def _described(folder: Path, path: Path) -> RemoteFile:
     )
 
 
-def _has_size(path: Path, size_bytes: int) -> bool:
-    try:
-        return path.is_file() and path.stat().st_size == size_bytes
-    except OSError:
-        return False
-
-
-def point(pointer: Path, blob: Path) -> None:
-    """Let a name in a snapshot lead to a blob, by the best kind of link there is."""
-    pointer.parent.mkdir(parents=True, exist_ok=True)
-    draft = pointer.with_name(f".{secrets.token_hex(4)}.tmp")
-    try:
-        _first_that_works(draft, blob)
-        draft.replace(pointer)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _first_that_works(draft: Path, blob: Path) -> None:
-    try:
-        draft.symlink_to(os.path.relpath(blob, draft.parent))
-    except OSError:
-        # No links for this user or on this disk (Windows without developer mode, FAT).
-        try:
-            draft.hardlink_to(blob)
-        except OSError:
-            shutil.copyfile(blob, draft)
+def _folders(layout: Layout, plan: Plan) -> list[Path]:
+    """Return the folders that `plan` writes in."""
+    repo = layout.repo(plan.repo)
+    folders = [repo / "blobs", layout.root / ".locks" / repo.name]
+    folders.extend(layout.snapshot(plan.repo, plan.commit, file.path).parent for file in plan.files)
+    if is_safe_path(plan.revision):
+        folders.append(layout.ref(plan.repo, plan.revision).parent)
+    return folders

@@ -26,6 +26,7 @@ __all__ = [
     "Reset",
     "ShiftedRange",
     "ShortBody",
+    "Slow",
     "Stall",
     "Status",
     "WrongBytes",
@@ -269,6 +270,17 @@ class ChangedETag:
     def apply(self, reply: Reply) -> Reply:
         """Change it."""
         return reply.with_headers(ETag=self.etag)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """A body at so many bytes per second."""
+
+    rate: float
+
+    def apply(self, reply: Reply) -> Reply:
+        """Return the reply with a speed."""
+        return replace(reply, rate=self.rate)
 
 
 @dataclass(frozen=True)

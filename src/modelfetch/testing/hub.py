@@ -65,6 +65,7 @@ class FakeHub:
 
     Attributes:
         endpoint: URL of the Hub, once started.
+        host: Address to listen on, read when it starts; may be `::1`.
         cdn_url: URL of the CDN, which is another origin.
         page_size: Entries of a page of the tree route and of a search.
         rate: Bytes per second of each CDN connection, `None` for no bound; may change any time.
@@ -102,6 +103,7 @@ class FakeHub:
         self.elsewhere: Callable[[str, str], str] | None = None
         self.log: list[LoggedRequest] = []
         self.endpoint = self.cdn_url = ""
+        self.host = "127.0.0.1"
         self.cdn = Cdn(self)
         self._ssl = ssl_context
         self._rules: list[_Rule] = []
@@ -233,7 +235,7 @@ class FakeHub:
         record.asked = asked_span(record.headers.get("range"), entry.content.size)
 
     async def start(self) -> None:
-        """Open both servers on free ports of 127.0.0.1."""
+        """Open both servers on free ports."""
         self.cdn_url = await self._serve(self.cdn.app())
         self.endpoint = await self._serve(Routes(self).app())
 
@@ -254,10 +256,11 @@ class FakeHub:
         )
         await runner.setup()
         self._runners.append(runner)
-        site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=self._ssl)
+        site = web.TCPSite(runner, self.host, 0, ssl_context=self._ssl)
         await site.start()
         scheme = "http" if self._ssl is None else "https"
-        return f"{scheme}://127.0.0.1:{runner.addresses[0][1]}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{scheme}://{host}:{runner.addresses[0][1]}"
 
     async def __aenter__(self) -> Self:
         await self.start()

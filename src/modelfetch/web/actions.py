@@ -6,9 +6,8 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from modelfetch.engine import Engine
-from modelfetch.errors import InvalidState
+from modelfetch.jobs import Job
 from modelfetch.status import JobStatus
-from modelfetch.web.messages import Problem
 from modelfetch.web.wire import job_object
 
 __all__ = ["Actions"]
@@ -25,11 +24,7 @@ class Actions:
 
     async def start(self, model: str, quantization: str | None = None) -> dict[str, Any]:
         """Start or join a download; return its job object."""
-        try:
-            job = await self._engine.download(model, quantization)
-        except InvalidState:
-            # No state of a job can be in the way of a new download: the engine is not open.
-            raise Problem(503, "unavailable", "The server is starting or stopping.") from None
+        job = await self._engine.download(model, quantization)
         return job_object(job.status)
 
     async def listing(self) -> dict[str, Any]:
@@ -38,30 +33,36 @@ class Actions:
 
     async def status(self, job_id: str) -> dict[str, Any]:
         """Return the job object of one job."""
-        return job_object(self._engine.job(job_id).status)
+        return job_object((await self._job(job_id)).status)
 
     async def pause(self, job_id: str) -> dict[str, Any]:
         """Pause a job, and return it as it is then."""
-        job = self._engine.job(job_id)
+        job = await self._job(job_id)
         await job.pause()
         return job_object(job.status)
 
     async def resume(self, job_id: str) -> dict[str, Any]:
         """Resume a job, and return it as it is then."""
-        job = self._engine.job(job_id)
+        job = await self._job(job_id)
         await job.resume()
         return job_object(job.status)
 
     async def cancel(self, job_id: str, delete_partial: bool = False) -> dict[str, Any]:
         """Cancel a job, and return it as it is then."""
-        job = self._engine.job(job_id)
+        job = await self._job(job_id)
         await job.cancel(delete=delete_partial)
         return job_object(job.status)
 
-    def current(self, job_id: str) -> JobStatus:
+    async def current(self, job_id: str) -> JobStatus:
         """Return the status of one job."""
-        return self._engine.job(job_id).status
+        return (await self._job(job_id)).status
 
     def statuses(self, job_id: str | None) -> AsyncGenerator[JobStatus, None]:
-        """Return the statuses of one job, or of all."""
+        """Return the statuses of one job that is known here, or of all."""
         return self._engine.events() if job_id is None else self._engine.job(job_id).events()
+
+    async def _job(self, job_id: str) -> Job:
+        # Another worker of this server may have made it a moment ago.
+        if self._engine.is_open:
+            return await self._engine.find(job_id)
+        return self._engine.job(job_id)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import re
 
+from modelfetch.core.origins import is_loopback
 from modelfetch.web.messages import Problem, Request
 from modelfetch.web.settings import WebConfig
 
-__all__ = ["cors_headers", "is_loopback", "must_be_allowed", "must_be_json", "must_be_local"]
+__all__ = ["cors_headers", "must_be_allowed", "must_be_json", "must_be_local"]
 
 _REQUEST_HEADERS = "Authorization, Content-Type, Last-Event-ID"
 _PREFLIGHT_SECONDS = "600"
@@ -90,16 +90,6 @@ def cors_headers(request: Request, config: WebConfig, methods: list[str]) -> dic
         headers["Access-Control-Allow-Headers"] = _REQUEST_HEADERS
         headers["Access-Control-Max-Age"] = _PREFLIGHT_SECONDS
     return headers
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address, not a name, is this machine's own: 127.0.0.0/8, ::1."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    mapped = parsed.ipv4_mapped if isinstance(parsed, ipaddress.IPv6Address) else None
-    return (mapped or parsed).is_loopback
 
 
 def _host_name(header: str) -> str:

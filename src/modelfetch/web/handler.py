@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from modelfetch.engine import Engine
-from modelfetch.errors import ModelFetchError
+from modelfetch.errors import InvalidState, ModelFetchError
 from modelfetch.web import guard
 from modelfetch.web.actions import Actions
 from modelfetch.web.fields import read_json, read_query
@@ -63,7 +63,7 @@ class Api:
         except Problem as problem:
             response = error_response(problem)
         except ModelFetchError as error:
-            response = error_response(problem_of(error))
+            response = error_response(self._problem(error))
             if response.status >= 500:
                 _log.warning("%r %r: %r", request.method, request.path, error)
         except Exception:
@@ -74,6 +74,11 @@ class Api:
         except Problem as problem:  # a repeated Origin
             response = error_response(problem)
         return response
+
+    def _problem(self, error: ModelFetchError) -> Problem:
+        if isinstance(error, InvalidState) and not self.engine.is_open:
+            return Problem(503, "unavailable", "The server is starting or stopping.")
+        return problem_of(error)
 
     async def _guarded(self, request: Request, methods: list[str]) -> Response:
         guard.must_be_local(request, self.config)
@@ -93,7 +98,7 @@ class Api:
         self, operation: Operation, request: Request, given: dict[str, Any]
     ) -> Response:
         if operation.name == "downloadEvents":
-            return self._stream(request, **given)
+            return await self._stream(request, **given)
         if operation.name == "openapi":
             return json_response(document(request.root, has_token=bool(self.config.api_token)))
         answer = self._answers[operation.name](**given)
@@ -124,9 +129,9 @@ class Api:
                 raise too_large
         return bytes(body)
 
-    def _stream(self, request: Request, job_id: str | None = None) -> Response:
+    async def _stream(self, request: Request, job_id: str | None = None) -> Response:
         # Read here, and not in the stream: an unknown job is a 404.
-        current = None if job_id is None else self._actions.current(job_id)
+        current = None if job_id is None else await self._actions.current(job_id)
         last = request.header("last-event-id") or ""
         seen = int(last) if current is not None and _SEQUENCE.fullmatch(last) else None
         if current is not None and current.state.is_terminal and current.sequence == seen:

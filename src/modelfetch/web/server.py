@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from modelfetch.core.origins import is_loopback
 from modelfetch.engine import Engine
 from modelfetch.errors import InvalidConfiguration
 from modelfetch.web.aiohttp import aiohttp_routes
-from modelfetch.web.guard import is_loopback
 from modelfetch.web.settings import WebConfig
 
 __all__ = ["running"]

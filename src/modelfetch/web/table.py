@@ -93,7 +93,7 @@ _ID = Field(
 _OF_PLANS = (
     *("model_not_found", "quantization_not_found", "ambiguous_quantization"),
     *("insufficient_memory", "access_denied", "rate_limited", "hub_unavailable"),
-    *("insufficient_space", "storage_error"),
+    *("insufficient_space", "storage_error", "invalid_state"),
 )
 _ABOUT_JOB: dict[str, Any] = {"answer": "Job", "in_path": (_ID,)}
 

@@ -8,8 +8,8 @@ MiB = 1 << 20
 NOW = 100.0
 
 
-def taken(transfer: Transfer, speed: float = 0.0) -> Lease:
-    lease = transfer.lease(NOW, speed)
+def taken(transfer: Transfer, speed: float = 0.0, among: int = 1, now: float = NOW) -> Lease:
+    lease = transfer.lease(now, speed, among)
     assert lease is not None
     return lease
 
@@ -21,18 +21,18 @@ def test_leases_grow_with_speed_within_bounds() -> None:
 
 
 def test_the_lowest_missing_offset_comes_first() -> None:
-    transfer = Transfer(100 * MiB, SpanSet([Span(0, 8 * MiB)]), 4)
+    transfer = Transfer(100 * MiB, SpanSet([Span(0, 8 * MiB)]))
     first, second = taken(transfer), taken(transfer)
     assert (first.position, second.position) == (8 * MiB, first.stop)
 
 
 def test_leases_end_on_slices() -> None:
-    transfer = Transfer(1000 * MiB, SpanSet([Span(0, 3 * MiB + 17)]), 4)
+    transfer = Transfer(1000 * MiB, SpanSet([Span(0, 3 * MiB + 17)]))
     assert taken(transfer, 5.0 * MiB).stop % ALIGNMENT == 0
 
 
 def test_a_failed_lease_keeps_its_prefix() -> None:
-    transfer = Transfer(100 * MiB, SpanSet(), 4)
+    transfer = Transfer(100 * MiB, SpanSet())
     lease = taken(transfer)
     transfer.landed(lease, Span(0, 1000), NOW)
     transfer.release(lease)
@@ -40,8 +40,8 @@ def test_a_failed_lease_keeps_its_prefix() -> None:
 
 
 def test_in_the_tail_the_lease_that_takes_longest_is_split() -> None:
-    transfer = Transfer(16 * MiB, SpanSet(), 1)
-    slow, fast = taken(transfer, 3.0 * MiB), taken(transfer, 100.0 * MiB)
+    transfer = Transfer(16 * MiB, SpanSet())
+    slow, fast = taken(transfer, 3.0 * MiB, 2), taken(transfer, 100.0 * MiB)
     assert (slow.remaining, fast.remaining) == (8 * MiB, 8 * MiB)
     helper = taken(transfer)
     assert (helper.position, helper.stop, slow.stop) == (4 * MiB, 8 * MiB, 4 * MiB)
@@ -49,26 +49,87 @@ def test_in_the_tail_the_lease_that_takes_longest_is_split() -> None:
 
 
 def test_what_will_be_there_in_a_moment_is_not_split() -> None:
-    transfer = Transfer(8 * MiB, SpanSet(), 1)
+    transfer = Transfer(8 * MiB, SpanSet())
     taken(transfer, 100.0 * MiB)
     assert transfer.lease(NOW) is None
 
 
 def test_a_lease_of_unknown_speed_is_split_when_it_brings_nothing() -> None:
-    transfer = Transfer(4 * MiB, SpanSet(), 1)
+    transfer = Transfer(4 * MiB, SpanSet())
     taken(transfer)
     assert transfer.lease(NOW + 0.9) is None
     assert transfer.lease(NOW + 1.1) is not None
 
 
 def test_small_change_is_not_split() -> None:
-    transfer = Transfer(MiB // 2, SpanSet(), 1)
-    taken(transfer)
-    assert transfer.lease(NOW + 60) is None
+    transfer = Transfer(MiB // 2, SpanSet())
+    lease = taken(transfer)
+    transfer.landed(lease, Span(0, 100), NOW + 59)
+    assert transfer.lease(NOW + 61) is None
+
+
+def test_a_silent_lease_is_taken_over_whatever_is_left_of_it() -> None:
+    transfer = Transfer(MiB // 2, SpanSet())
+    silent = taken(transfer)
+    transfer.landed(silent, Span(0, 100), NOW)
+    assert transfer.lease(NOW + 2.9) is None
+    heir = taken(transfer, now=NOW + 3)
+    assert (heir.position, heir.stop) == (100, MiB // 2)
+    assert silent.is_dropped
+    assert not silent.remaining
+
+
+def test_the_small_rest_of_a_slow_lease_is_taken_over_by_a_fast_one() -> None:
+    transfer = Transfer(MiB // 2, SpanSet())
+    slow = taken(transfer)
+    transfer.landed(slow, Span(0, 1000), NOW + 5)
+    slow.speed = 200.0
+    assert transfer.lease(NOW + 5, 700.0) is None
+    assert transfer.lease(NOW + 5, 900.0) is not None
+    assert slow.is_dropped
+
+
+def slow_among_others(pace: float) -> tuple[Transfer, Lease]:
+    """Three leases at a megabyte a second, and one at `pace` times that; six seconds old."""
+    transfer = Transfer(400 * MiB, SpanSet())
+    leases = [taken(transfer, 20.0 * MiB) for _ in range(4)]
+    for lease, factor in zip(leases, (1, pace, 1, 1), strict=True):
+        start = lease.position
+        lease.speed = factor * MiB
+        transfer.landed(lease, Span(start, start + int(6 * factor * MiB)), NOW + 6)
+    return transfer, leases[1]
+
+
+def test_a_connection_far_slower_than_the_others_is_dropped() -> None:
+    transfer, slow = slow_among_others(0.2)
+    transfer.drop_slow(NOW + 6)
+    assert [lease.is_dropped for lease in transfer.active].count(True) == 1
+    assert slow.is_dropped
+    transfer.release(slow)
+    assert taken(transfer).position == slow.position
+
+
+def test_a_connection_that_is_only_slower_is_kept() -> None:
+    transfer, _ = slow_among_others(0.3)
+    transfer.drop_slow(NOW + 6)
+    assert not any(lease.is_dropped for lease in transfer.active)
+
+
+def test_when_all_are_silent_nobody_is_to_blame() -> None:
+    transfer, _ = slow_among_others(0.2)
+    transfer.drop_slow(NOW + 60)
+    assert not any(lease.is_dropped for lease in transfer.active)
+
+
+def test_the_young_are_not_judged() -> None:
+    transfer, slow = slow_among_others(0.2)
+    slow.began = NOW + 5
+    transfer.drop_slow(NOW + 6)
+    assert not slow.is_dropped
 
 
 def test_a_stream_takes_everything_and_ends_the_others() -> None:
-    transfer = Transfer(100 * MiB, SpanSet([Span(0, MiB)]), 4)
+    transfer = Transfer(100 * MiB, SpanSet([Span(0, MiB)]))
     stream, other = taken(transfer), taken(transfer)
     assert transfer.begin_stream(stream)
     assert not transfer.begin_stream(other)
@@ -79,7 +140,7 @@ def test_a_stream_takes_everything_and_ends_the_others() -> None:
 
 
 def test_after_a_broken_stream_the_rest_can_be_leased_again() -> None:
-    transfer = Transfer(100 * MiB, SpanSet(), 4)
+    transfer = Transfer(100 * MiB, SpanSet())
     stream, other = taken(transfer), taken(transfer)
     transfer.begin_stream(stream)
     transfer.release(other)
@@ -89,7 +150,7 @@ def test_after_a_broken_stream_the_rest_can_be_leased_again() -> None:
 
 
 def test_bytes_that_come_again_are_not_new() -> None:
-    transfer = Transfer(10, SpanSet([Span(0, 4)]), 1)
+    transfer = Transfer(10, SpanSet([Span(0, 4)]))
     lease = taken(transfer)
     transfer.begin_stream(lease)
     assert transfer.landed(lease, Span(0, 6), NOW) == 2
@@ -97,7 +158,7 @@ def test_bytes_that_come_again_are_not_new() -> None:
 
 
 def test_lost_bytes_are_leased_again() -> None:
-    transfer = Transfer(10, SpanSet([Span(0, 10)]), 1)
+    transfer = Transfer(10, SpanSet([Span(0, 10)]))
     assert transfer.is_complete
     transfer.lose([Span(3, 5)])
     lease = taken(transfer)
@@ -105,13 +166,13 @@ def test_lost_bytes_are_leased_again() -> None:
 
 
 def test_an_empty_file_is_complete() -> None:
-    transfer = Transfer(0, SpanSet(), 4)
+    transfer = Transfer(0, SpanSet())
     assert transfer.is_complete
     assert transfer.lease(NOW) is None
 
 
 def test_what_is_written_or_being_written_is_not_written_again() -> None:
-    transfer = Transfer(100, SpanSet([Span(0, 10)]), 1)
+    transfer = Transfer(100, SpanSet([Span(0, 10)]))
     assert transfer.reserve(Span(5, 30)) == [Span(10, 30)]
     assert transfer.reserve(Span(0, 40)) == [Span(30, 40)]
     assert transfer.reserve(Span(0, 40)) == []
@@ -120,7 +181,7 @@ def test_what_is_written_or_being_written_is_not_written_again() -> None:
 
 
 def test_while_confined_only_those_spans_are_leased() -> None:
-    transfer = Transfer(64 * MiB, SpanSet([Span(0, 10)]), 2)
+    transfer = Transfer(64 * MiB, SpanSet([Span(0, 10)]))
     transfer.confine(Span(0, 100), Span(50 * MiB, 50 * MiB + 7))
     leases = [transfer.lease(0.0) for _ in range(3)]
     assert [le and (le.position, le.stop) for le in leases] == [
@@ -135,7 +196,7 @@ def test_while_confined_only_those_spans_are_leased() -> None:
 
 
 def test_what_is_promised_is_not_leased_and_counts_once_it_is_there() -> None:
-    transfer = Transfer(100, SpanSet(), 1)
+    transfer = Transfer(100, SpanSet())
     transfer.promise(Span(10, 100))
     lease = transfer.lease(0.0)
     assert lease is not None

@@ -285,7 +285,7 @@ class TestPublishing:
         one.publish()
         other.publish()
         assert paths.final.read_bytes() == CONTENT.read(0, CONTENT.size)
-        assert names(paths) == [paths.final.name]
+        assert names(paths) == [paths.final.name, paths.sums.name]
 
     def test_a_partial_that_is_gone_does_no_harm_when_the_file_is_there(
         self, paths: BlobPaths
@@ -294,7 +294,7 @@ class TestPublishing:
         paths.partials()[0].partial.unlink()
         paths.final.write_bytes(CONTENT.read(0, CONTENT.size))
         partial.publish()
-        assert names(paths) == [paths.final.name]
+        assert names(paths) == [paths.final.name, paths.sums.name]
 
     @pytest.mark.parametrize("found", [None, b"short", bytes(CONTENT.size)])
     def test_but_only_when_it_is_the_right_one(self, paths: BlobPaths, found: bytes | None) -> None:

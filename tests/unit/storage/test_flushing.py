@@ -127,7 +127,7 @@ def test_the_journal_is_there_after_a_power_cut(
     assert happened == ["flush .modelfetch.incomplete", "flush .modelfetch.journal"]
     happened.clear()
     partial.publish()
-    assert happened == ["flush .modelfetch.incomplete", "rename", "fsync blobs"]
+    assert happened == ["flush .modelfetch.incomplete", "rename", "fsync blobs", "rename"]
     partial.close()
 
 

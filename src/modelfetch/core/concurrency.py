@@ -1,0 +1,197 @@
+"""How many connections to one host: as many as make it faster, and no more.
+
+Theory
+------
+Nobody knows the best number before. Where a server gives each connection a share, more is faster;
+where the line is full, more only costs; and some servers slow everybody down who takes too many.
+So the number is searched for while the bytes arrive. `best` is the number that the search believes
+in; a *trial* opens more connections, or fewer, and is compared with it. It wins only if the goodput
+of all connections together rises by more than `GAIN` and more than the noise of both measures.
+
+* Up first: doubling, until a trial fails; then halving the interval between what was good and what
+  was too many. Where more have failed, fewer are tried too, and taken if they are faster.
+* Then it rests, `MIN_REST` seconds after a change and twice as long after each round without, and
+  looks around again, in small steps: the network may have changed.
+* A server that refuses (429, 503, a connection that ends before any answer) is not asked why: a
+  quarter of the connections is taken back at once.
+
+Goodput is measured in windows, so that its noise is known. Windows count only while exactly as many
+connections work as are wanted, and have had a moment to get up to speed. A trial ends as soon as
+its outcome is clear: a quarter of a second when the difference is large.
+
+No clock and no sockets: the shell reports what arrived, and when.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+__all__ = ["START", "Concurrency"]
+
+START = 4
+# A trial wins when it is faster by this part, and by that many standard errors; it is given up when
+# it is as likely as not no better, for it may be costing speed.
+GAIN = 0.04
+CERTAINTY = 2.0
+DOUBT = 0.7
+WINDOW_SECONDS = 0.05
+WINDOW_BYTES = 32 << 10
+"""Of each connection: a window that chunks can fill by chance says nothing."""
+MIN_WINDOWS, MAX_WINDOWS = 4, 12
+# What a new connection needs to come up to speed; longer ways show as a trial that fails, and is
+# tried again.
+SETTLE_SECONDS = 0.1
+MIN_REST, MAX_REST = 5.0, 60.0
+# All connections hear of the same refusal.
+ONE_REFUSAL_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Goodput:
+    """Bytes per second of all connections together, by windows."""
+
+    rates: list[float] = field(default_factory=list)
+    _since: float | None = None
+    _nbytes: int = 0
+
+    def add(self, nbytes: int, connections: int, now: float) -> None:
+        if self._since is None:
+            self._since = now  # of what arrives first, nobody knows how long it took
+            return
+        self._nbytes += nbytes
+        elapsed = now - self._since
+        if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
+            self.rates.append(self._nbytes / elapsed)
+            self._since, self._nbytes = now, 0
+
+    @property
+    def mean(self) -> float:
+        return fmean(self.rates)
+
+    @property
+    def error(self) -> float:
+        return stdev(self.rates) / math.sqrt(len(self.rates))
+
+
+class Concurrency:
+    """The search for one host.
+
+    Args:
+        most: Never more connections than this.
+        start: How many to begin with.
+
+    Attributes:
+        target: How many connections to have now.
+    """
+
+    def __init__(self, most: int, start: int = START) -> None:
+        self.target = self._best = max(1, min(start, most))
+        self._most = most
+        self._goodput = _Goodput()
+        self._known: _Goodput | None = None
+        self._calm_at: float | None = None
+        # The open interval in which a better number may be; no upper end: nothing failed yet.
+        self._floor, self._ceiling = 0, most + 1
+        self._stride = 1.0
+        self._is_doubling = True
+        self._rest, self._rest_until = MIN_REST, -math.inf
+        self._deaf_until = -math.inf
+
+    def arrived(self, nbytes: int, connections: int, now: float) -> None:
+        """Record that bytes came from the host.
+
+        Args:
+            nbytes: How many, over one of the connections.
+            connections: How many connections are at work.
+            now: Seconds, of any clock that does not go back.
+        """
+        if now < self._rest_until:
+            return
+        if connections != self.target:
+            self._measure_anew()
+            return
+        if self._calm_at is None:
+            self._calm_at = now + SETTLE_SECONDS
+        if now >= self._calm_at:
+            self._goodput.add(nbytes, connections, now)
+            if len(self._goodput.rates) >= MIN_WINDOWS:
+                self._compare(now)
+
+    def refused(self, now: float) -> None:
+        """Record that the host would not serve a connection: 429, 503, or an end without answer."""
+        if now < self._deaf_until:
+            return
+        self._deaf_until = now + ONE_REFUSAL_SECONDS
+        self.target = self._best = max(1, self.target - max(1, self.target // 4))
+        self._look_around_later(now)
+
+    def _compare(self, now: float) -> None:
+        if self._known is None:
+            self._known = self._goodput
+            self._try_another(now)
+            return
+        known, trial = self._known, self._goodput
+        margin = trial.mean - known.mean * (1 + GAIN)
+        noise = math.hypot(known.error, trial.error)
+        if margin > CERTAINTY * noise:
+            self._take()
+        elif margin < -DOUBT * noise or len(trial.rates) >= MAX_WINDOWS:
+            self._take_back()
+        else:
+            return
+        if self._known is not None:
+            self._try_another(now)
+
+    def _take(self) -> None:
+        if self.target > self._best:
+            self._floor = self._best
+        else:
+            self._ceiling, self._is_doubling = self._best, False
+        self._best, self._known = self.target, self._goodput
+        self._stride, self._rest = 1.0, MIN_REST
+
+    def _take_back(self) -> None:
+        if self.target > self._best:
+            self._ceiling, self._is_doubling = self.target, False
+        else:
+            self._floor = self.target
+        # Its goodput is measured again before the next trial: it may have changed meanwhile.
+        self._settle_for(self._best)
+        self._known = None
+
+    def _try_another(self, now: float) -> None:
+        candidate = self._above() or self._below()
+        if candidate is not None:
+            self._settle_for(candidate)
+            return
+        self._look_around_later(now)
+
+    def _above(self) -> int | None:
+        step = (self._ceiling - self._best) // 2
+        if self._is_doubling:
+            step = max(1, int(self._best * self._stride))
+        candidate = min(self._best + step, self._ceiling - 1)
+        return candidate if candidate > self._best else None
+
+    def _below(self) -> int | None:
+        if self._is_doubling:
+            return None  # nothing says that fewer could be better, and most likely they are slower
+        candidate = self._best - max(1, int(self._best * self._stride / 2))
+        return candidate if candidate > self._floor else None
+
+    def _look_around_later(self, now: float) -> None:
+        near = max(1, self._best // 4)
+        self._floor, self._ceiling = max(0, self._best - near - 1), self._most + 1
+        self._stride, self._is_doubling = 0.25, True
+        self._rest_until, self._rest = now + self._rest, min(2 * self._rest, MAX_REST)
+        self._known = None
+        self._measure_anew()
+
+    def _settle_for(self, connections: int) -> None:
+        self.target = connections
+        self._measure_anew()
+
+    def _measure_anew(self) -> None:
+        self._goodput, self._calm_at = _Goodput(), None

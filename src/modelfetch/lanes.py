@@ -1,0 +1,167 @@
+"""Who may have a request under way: the engine's connections, shared out among hosts and jobs.
+
+There is one budget for the engine, and for each host the number that `core.concurrency` finds best.
+A *lane* is the right to have one request under way. Its holder may keep it for one lease after the
+other, which keeps a connection busy without a pause, until the host's number goes down or another
+job has too little: a free lane goes to the job that has the fewest, so a large download does not
+starve a small one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from modelfetch.core.concurrency import START, Concurrency
+
+__all__ = ["Lane", "Lanes"]
+
+
+@dataclass(slots=True)
+class _Host:
+    concurrency: Concurrency
+    taken: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    host: str
+    owner: object
+    group: object
+    turn: asyncio.Future[bool]
+
+
+@dataclass(slots=True)
+class Lane:
+    """The right to have one request under way.
+
+    Attributes:
+        host: Where to.
+    """
+
+    host: str
+    _owner: object
+    _lanes: Lanes
+
+    @property
+    def among(self) -> int:
+        """How many lanes there are to this host."""
+        return self._lanes.of(self.host).concurrency.target
+
+    @property
+    def may_stay(self) -> bool:
+        """Whether the next request may have this lane too."""
+        return self._lanes.may_stay(self.host, self._owner)
+
+    def arrived(self, nbytes: int, now: float) -> None:
+        """Record bytes of a body, at a time of the loop."""
+        if not self._lanes.is_adaptive:
+            return
+        host = self._lanes.of(self.host)
+        before = host.concurrency.target
+        host.concurrency.arrived(nbytes, host.taken, now)
+        if host.concurrency.target > before:
+            self._lanes.hand_out()
+
+    def refused(self, now: float) -> None:
+        """Record that the host would not serve the request."""
+        if self._lanes.is_adaptive:
+            self._lanes.of(self.host).concurrency.refused(now)
+
+
+class Lanes:
+    """The lanes of one engine, of one loop.
+
+    Args:
+        most: How many there are, over all hosts.
+        adaptive: Whether the number for each host is searched for; without it, it is `most`.
+
+    Attributes:
+        is_adaptive: That.
+    """
+
+    def __init__(self, most: int, *, adaptive: bool) -> None:
+        self.is_adaptive = adaptive
+        self._most = most
+        self._hosts: dict[str, _Host] = {}
+        self._held: dict[object, int] = {}
+        self._waiters: list[_Waiter] = []
+
+    def of(self, host: str) -> _Host:
+        """Return what is known of `host`."""
+        if host not in self._hosts:
+            start = START if self.is_adaptive else self._most
+            self._hosts[host] = _Host(Concurrency(self._most, start))
+        return self._hosts[host]
+
+    @contextlib.asynccontextmanager
+    async def lane(self, host: str, owner: object, group: object) -> AsyncIterator[Lane | None]:
+        """Have a lane inside the `async with`, after waiting for it; `None` after `dismiss`.
+
+        Args:
+            host: Where to.
+            owner: The job.
+            group: What `dismiss` is called with.
+        """
+        if not await self._turn(host, owner, group):
+            yield None
+            return
+        try:
+            yield Lane(host, owner, self)
+        finally:
+            self._give_back(host, owner)
+
+    def dismiss(self, group: object) -> None:
+        """Let nobody of `group` wait any longer."""
+        for waiter in self._waiters:
+            if waiter.group is group and not waiter.turn.done():
+                waiter.turn.set_result(False)
+
+    def may_stay(self, host: str, owner: object) -> bool:
+        """Return whether a lane to `host` may be kept by `owner` for another request."""
+        if self.of(host).taken > self.of(host).concurrency.target:
+            return False
+        others = {waiter.owner for waiter in self._waiters if not waiter.turn.done()} - {owner}
+        poorest = min((self._held.get(other, 0) for other in others), default=self._most)
+        return 0 < poorest >= self._held[owner] - 1
+
+    def hand_out(self) -> None:
+        """Give free lanes to those who wait; to be called when there may be some."""
+        self._waiters = [waiter for waiter in self._waiters if not waiter.turn.done()]
+        while sum(self._held.values()) < self._most:
+            able = [waiter for waiter in self._waiters if self._has_room(waiter.host)]
+            if not able:
+                return
+            waiter = min(able, key=lambda waiter: self._held.get(waiter.owner, 0))
+            self._waiters.remove(waiter)
+            self._take(waiter.host, waiter.owner)
+            waiter.turn.set_result(True)
+
+    async def _turn(self, host: str, owner: object, group: object) -> bool:
+        waiter = _Waiter(host, owner, group, asyncio.get_running_loop().create_future())
+        self._waiters.append(waiter)
+        self.hand_out()
+        try:
+            return await waiter.turn
+        except asyncio.CancelledError:
+            has_lane = waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.result()
+            if has_lane:
+                self._give_back(host, owner)
+            raise
+
+    def _has_room(self, host: str) -> bool:
+        known = self.of(host)
+        return known.taken < known.concurrency.target
+
+    def _take(self, host: str, owner: object) -> None:
+        self.of(host).taken += 1
+        self._held[owner] = self._held.get(owner, 0) + 1
+
+    def _give_back(self, host: str, owner: object) -> None:
+        self.of(host).taken -= 1
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]
+        self.hand_out()

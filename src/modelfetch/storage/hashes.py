@@ -1,0 +1,54 @@
+"""What the files of other programs hash to, so that they are not read again and again.
+
+A file is known by its device, inode, size and time of its last change. The memory only spares work:
+what is adopted is hashed once more, in the cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from modelfetch.storage.records import read_text, write_text
+
+__all__ = ["HashMemory"]
+
+_MOST = 5000  # entries of 110 bytes or so
+
+
+class HashMemory:
+    """Hashes of files, in a small file; methods block.
+
+    Args:
+        path: Where they are kept.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def find(self, about: os.stat_result) -> str | None:
+        """Return the SHA-256 of a file that has not changed since it was noted."""
+        return self._read().get(_key(about))
+
+    def note(self, about: os.stat_result, sha256: str) -> None:
+        """Remember the SHA-256 of a file. What cannot be written is not remembered."""
+        known = self._read()
+        known[_key(about)] = sha256
+        latest = dict(list(known.items())[-_MOST:])
+        with contextlib.suppress(OSError):
+            write_text(self._path, json.dumps(latest))
+
+    def _read(self) -> dict[str, str]:
+        try:
+            found = json.loads(read_text(self._path) or "{}")
+        except (ValueError, RecursionError):
+            return {}
+        if not isinstance(found, dict):
+            return {}
+        return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def _key(about: os.stat_result) -> str:
+    return f"{about.st_dev}:{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"

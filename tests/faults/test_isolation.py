@@ -1,0 +1,202 @@
+"""Transfers in a process of their own: as in a thread, whatever happens to either process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
+
+from modelfetch import Engine, Job, JobState, ModelFetchError
+from modelfetch.core.retry import RetryPolicy
+from modelfetch.frames import Run, send
+from modelfetch.testing import FakeHub, Status, WrongBytes, build_gguf
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs inherited sockets")
+Settings = Callable[..., dict[str, Any]]
+SLOW = MiB // 2
+
+
+@pytest.fixture
+def isolated(settings_for: Settings) -> Settings:
+    return lambda hub, **changes: settings_for(hub, isolation="process", **changes)
+
+
+def child_of(engine: Engine) -> subprocess.Popen[bytes]:
+    beside = engine._transfers._beside
+    assert beside is not None
+    assert beside._process is not None
+    return beside._process
+
+
+async def begun(engine: Engine) -> Job:
+    job = await engine.download(REPO, LABEL)
+    async for status in job.events():
+        if status.downloaded_bytes > 0:
+            return job
+    raise AssertionError("it ended before it began")
+
+
+async def test_it_is_as_in_a_thread(hub: FakeHub, isolated: Settings) -> None:
+    content = build_gguf(size_bytes=9 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.rate = 4.0 * MiB
+    async with Engine(**isolated(hub)) as engine:
+        job = await engine.download(REPO, LABEL)
+        seen = [status async for status in job.events()]
+        model = await job.result()
+        assert model.metadata is not None
+        assert any(0 < status.downloaded_bytes < content.size for status in seen)
+        assert any(status.connections for status in seen)
+        assert seen[-1].downloaded_bytes == content.size
+        child = child_of(engine)
+    assert child.returncode == 0
+    assert hub.sent_bytes(FILE) < 1.1 * content.size
+
+
+async def test_errors_come_through(hub: FakeHub, isolated: Settings) -> None:
+    hub.add(REPO, {FILE: coded(MiB)})
+    hub.script(WrongBytes(), times=None)
+    async with Engine(**isolated(hub)) as engine:
+        with pytest.raises(ModelFetchError, match="published hash") as caught:
+            await (await engine.download(REPO, LABEL)).result()
+        assert caught.value.host is not None
+
+
+async def test_a_pause_is_over_when_everything_is_written(hub: FakeHub, isolated: Settings) -> None:
+    content = coded(8 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.rate = SLOW
+    async with Engine(**isolated(hub)) as engine:
+        job = await begun(engine)
+        await job.pause()
+        kept, sent = job.status.downloaded_bytes, hub.sent_bytes()
+        assert job.state is JobState.PAUSED
+        assert kept > 0
+        hub.rate = None
+        await job.resume()
+        assert_is(await job.result(), content)
+    assert hub.sent_bytes() <= content.size + sent - kept + MiB
+
+
+async def test_when_the_process_is_killed_another_goes_on(hub: FakeHub, isolated: Settings) -> None:
+    content = coded(8 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.rate = SLOW
+    async with Engine(**isolated(hub)) as engine:
+        job = await begun(engine)
+        landed = job.status.downloaded_bytes
+        child_of(engine).kill()
+        hub.rate = None
+        assert_is(await job.result(), content)
+        assert job.status.downloaded_bytes >= landed
+    assert hub.sent_bytes() < 2 * content.size
+
+
+async def test_a_process_that_is_always_killed_is_an_error_that_says_so(
+    hub: FakeHub, isolated: Settings
+) -> None:
+    hub.add(REPO, {FILE: coded(8 * MiB)})
+    policy = RetryPolicy(attempts=1000, base_seconds=0.2)
+    async with Engine(**isolated(hub, retry=policy)) as engine:
+        hub.script(Status(503), times=None, when=lambda _: child_of(engine).kill() or True)
+        with pytest.raises(ModelFetchError, match="ended from outside"):
+            await (await engine.download(REPO, LABEL)).result()
+
+
+async def test_a_stop_of_all_processes_is_a_pause(hub: FakeHub, isolated: Settings) -> None:
+    hub.add(REPO, {FILE: coded(8 * MiB)})
+    hub.rate = SLOW
+    async with Engine(**isolated(hub)) as engine:
+        job = await begun(engine)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(child_of(engine).pid, number)
+        await job.pause()
+        assert job.state is JobState.PAUSED
+        child = child_of(engine)
+    assert child.returncode == 0
+
+
+HOST = """
+import asyncio, sys
+from modelfetch import Engine
+
+async def main(endpoint, cache):
+    settings = {"endpoint": endpoint, "cache_dir": cache, "token": False}
+    async with Engine(isolation="process", **settings) as engine:
+        job = await engine.download(sys.argv[3], sys.argv[4])
+        async for status in job.events():
+            if status.downloaded_bytes > 0:
+                print(engine._transfers._beside._process.pid, flush=True)
+                await asyncio.sleep(600)
+
+asyncio.run(main(*sys.argv[1:3]))
+"""
+
+
+async def test_when_the_host_is_killed_its_process_ends_and_the_bytes_are_kept(
+    hub: FakeHub, isolated: Settings, place: Path
+) -> None:
+    content = coded(8 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.rate = SLOW
+    host = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOST, hub.endpoint, str(place), REPO, LABEL,
+        stdout=subprocess.PIPE,
+    )  # fmt: skip
+    assert host.stdout is not None
+    child = int(await host.stdout.readline())
+    host.kill()
+    await host.wait()
+    deadline = time.monotonic() + 20
+    while Path(f"/proc/{child}").exists() and _state(child) != "Z":
+        assert time.monotonic() < deadline, "it lives on without its host"
+        await asyncio.sleep(0.02)
+    sent = hub.sent_bytes()
+    hub.rate = None
+    async with Engine(**isolated(hub)) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
+    assert hub.sent_bytes() < content.size + sent
+
+
+def _state(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return "Z"
+
+
+async def test_its_warnings_are_the_hosts(
+    hub: FakeHub, isolated: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    hub.add(REPO, {FILE: coded(MiB)})
+    async with Engine(**isolated(hub)) as engine:
+        await (await engine.download(REPO, LABEL)).result()
+        beside = engine._transfers._beside
+        assert beside is not None
+        assert beside._writer is not None
+        with caplog.at_level(logging.ERROR):
+            send(beside._writer, Run(99, None, {}, None))  # type: ignore[arg-type]
+            for _ in range(500):
+                if caplog.records:
+                    break
+                await asyncio.sleep(0.01)
+    assert "nobody foresaw" in caplog.text
+
+
+async def test_the_rate_can_be_changed_there_too(hub: FakeHub, isolated: Settings) -> None:
+    content = coded(4 * MiB)
+    hub.add(REPO, {FILE: content})
+    async with Engine(**isolated(hub, max_bytes_per_second=10_000.0)) as engine:
+        job = await begun(engine)
+        engine.set_limit(None)
+        assert_is(await job.result(), content)

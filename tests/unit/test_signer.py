@@ -1,0 +1,75 @@
+"""One answer of the Hub for all connections of a file."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from modelfetch.errors import HubUnavailable, ModelNotFound
+from modelfetch.hub import Source
+from modelfetch.shared import Signer
+
+AT_ONCE = 1e-9
+
+
+class Hub:
+    """Gives what it is told to; its answers are numbered."""
+
+    def __init__(self, *answers: float | Exception | None) -> None:
+        self.answers = list(answers)
+        self.asked = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+
+    async def locate(self) -> Source:
+        self.asked += 1
+        answer = self.answers.pop(0)
+        await self.may_answer.wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return Source(f"https://cdn.example/{self.asked}", answer)
+
+
+async def test_a_url_without_an_end_is_used_on() -> None:
+    hub = Hub(None)
+    signer = Signer(hub.locate)
+    assert await signer.current() is await signer.current()
+
+
+async def test_a_url_is_renewed_before_its_end() -> None:
+    hub = Hub(AT_ONCE, 3600.0)
+    signer = Signer(hub.locate)
+    first, second, third = [await signer.current() for _ in range(3)]
+    assert first != second
+    assert second is third
+
+
+async def test_a_hub_that_is_down_costs_no_url_that_still_works() -> None:
+    hub = Hub(AT_ONCE, HubUnavailable("down"))
+    signer = Signer(hub.locate)
+    first = await signer.current()
+    assert await signer.current() is first
+    assert await signer.current() is first
+    assert hub.asked == 2
+
+
+async def test_what_the_hub_takes_back_is_not_used_on() -> None:
+    hub = Hub(AT_ONCE, ModelNotFound("gone"))
+    signer = Signer(hub.locate)
+    await signer.current()
+    with pytest.raises(ModelNotFound):
+        await signer.current()
+
+
+async def test_all_who_wait_for_one_answer_share_it_if_it_is_an_error_too() -> None:
+    hub = Hub(HubUnavailable("silent"), None)
+    hub.may_answer.clear()
+    signer = Signer(hub.locate)
+    waiting = [asyncio.create_task(signer.current()) for _ in range(16)]
+    await asyncio.sleep(0)
+    hub.may_answer.set()
+    found = await asyncio.gather(*waiting, return_exceptions=True)
+    assert all(isinstance(error, HubUnavailable) for error in found)
+    assert hub.asked == 1
+    assert await signer.current() == Source("https://cdn.example/2")
