@@ -148,7 +148,7 @@ class Process:
         self.failed = False
         durable, written = self.recovered()
         done = SpanSet(piece.span for piece in (*durable, *written))
-        self.transfer = Transfer(SIZE, done, connections)
+        self.transfer = Transfer(SIZE, done)
         # Written anew in a draft, flushed, renamed: one step as far as a crash can tell.
         self.disk.journal = self.encoder.whole(self.header, durable, written)
         self.disk.safe_journal = len(self.disk.journal)
@@ -165,7 +165,7 @@ class Process:
         return trusted[:flushed], trusted[flushed:]
 
     def ask(self, number: int, answer: str, chance: int, now: float, speed: float) -> None:
-        lease = self.transfer.lease(now, speed)
+        lease = self.transfer.lease(now, speed, self.connections)
         if lease is None:
             return
         asked = Span(lease.position, lease.stop)
@@ -323,6 +323,15 @@ class Downloads(RuleBasedStateMachine):
         process = self.process(which)
         if process.open:
             process.drop(sorted(process.open)[pick % len(process.open)])
+
+    @rule(which=st.integers(0, 1), seconds=pauses)
+    def the_slow_are_dropped(self, which: int, seconds: float) -> None:
+        process = self.process(which)
+        self.now += seconds
+        process.transfer.drop_slow(self.now)
+        for number, one in list(process.open.items()):
+            if one.lease.is_dropped:
+                process.close(number)
 
     @rule(which=st.integers(0, 1), late=st.integers(0, 3))
     def flush(self, which: int, late: int) -> None:
