@@ -1,7 +1,7 @@
 """Many files at once, and a server with any fault at random: all arrive, nothing is left behind.
 
 In CI some seconds, 30 files; `python -m pytest -m slow tests/faults/test_soak.py` runs a minute of
-rounds in one engine, and MODELFETCH_SOAK_SECONDS any time.
+rounds in one engine, and SOAK_SECONDS any time.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ async def test_nothing_is_left_behind_in_bad_weather(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 async def test_memory_stays_flat_for_a_minute_of_bad_weather(tmp_path: Path) -> None:
-    sizes = await check(tmp_path, float(os.environ.get("MODELFETCH_SOAK_SECONDS", "60")))
+    sizes = await check(tmp_path, float(os.environ.get("SOAK_SECONDS", "60")))
     print([size >> 20 for size in sizes])
     third = len(sizes) // 3
     early, late = max(sizes[:third]), max(sizes[-third:])
