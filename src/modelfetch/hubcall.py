@@ -22,7 +22,7 @@ from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.refusals import refusal, refused_by_proxy
 from modelfetch.errors import HubUnavailable, Offline
-from modelfetch.surroundings import hub_fields, proxies_for, trust_for
+from modelfetch.surroundings import hub_fields, needs_own_client, proxies_for, trust_for
 
 __all__ = ["HubCall", "Understood", "nonsense", "user_agent"]
 
@@ -66,7 +66,7 @@ class HubCall:
         self._own: Any = None
 
     def __enter__(self) -> Self:
-        if self._config.proxy is not None or self._config.ca_bundle is not None:
+        if needs_own_client(self._config):
             library, proxy = _library(), self._proxies.of(self._config.endpoint)
             trust = trust_for(self._config) or library.create_ssl_context()
             if proxy is not None and origin(proxy)[0] == "https":
@@ -142,7 +142,7 @@ class HubCall:
             )
         except OfflineModeIsEnabled:
             raise Offline("Offline mode is on.", hint="Unset HF_HUB_OFFLINE.") from None
-        except (_library().HTTPError, OSError, ValueError) as error:
+        except (_library().HTTPError, _library().InvalidURL, OSError, ValueError) as error:
             raise self._silence(url, error) from None
 
     def _silence(self, url: str, error: Exception) -> HubUnavailable:

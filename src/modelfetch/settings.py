@@ -255,6 +255,8 @@ def checked_endpoint(endpoint: object) -> str:
     """
     hint = f"Give a URL such as {DEFAULT_ENDPOINT}."
     text = str(endpoint).strip().rstrip("/")
+    if not text.isprintable() or " " in text:  # which urlsplit would leave out in silence
+        raise InvalidConfiguration("The endpoint has characters that no URL has.", hint=hint)
     try:
         parts = urlsplit(text)
         port_is_sound = parts.port is None or parts.port > 0

@@ -16,7 +16,7 @@ from modelfetch.core.origins import host_of, is_loopback, origin
 from modelfetch.core.proxies import Proxies, exemption
 from modelfetch.errors import InvalidConfiguration
 
-__all__ = ["Place", "hub_fields", "places_of", "proxies_for", "trust_for"]
+__all__ = ["Place", "hub_fields", "needs_own_client", "places_of", "proxies_for", "trust_for"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,19 @@ def proxies_for(config: Config) -> Proxies:
     if environment:
         return Proxies(environment, is_exempt)
     return Proxies(getproxies(), lambda host, _: bool(proxy_bypass(host)))
+
+
+def needs_own_client(config: Config) -> bool:
+    """Return whether metadata cannot be left to huggingface_hub's session.
+
+    That reads `NO_PROXY` in another way in places (`[::1]:80`, lists with spaces). Over https the
+    worst of it is a detour; over http a proxy would see the token of an endpoint on this machine.
+    """
+    if config.proxy is not None or config.ca_bundle is not None:
+        return True
+    is_set = bool(set(getproxies_environment()) & {"http", "all"})
+    is_http = origin(config.endpoint)[0] == "http"
+    return is_set and is_http and proxies_for(config).of(config.endpoint) is None
 
 
 def trust_for(config: Config) -> ssl.SSLContext | None:

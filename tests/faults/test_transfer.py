@@ -310,11 +310,11 @@ async def test_bytes_that_were_hashed_are_not_overwritten_by_a_stream_that_diffe
 ) -> None:
     content = coded(3 * MiB)
     hub.add(REPO, {FILE: content})
-    hub.script(Stall(600_000), times=None)
+    hub.script(Stall(MiB + 600_000), times=None)
     settings = settings_for(hub, connections=1, read_timeout=30)
     async with Engine(**settings) as engine:
         job = await engine.download(REPO, LABEL)
-        while job.status.files[0].downloaded_bytes < 500_000:
+        while job.status.files[0].downloaded_bytes < MiB:
             await asyncio.sleep(0.01)
         await job.pause()
         hub.unscript()

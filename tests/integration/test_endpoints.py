@@ -19,6 +19,8 @@ from modelfetch import (
     ModelNotFound,
     NetworkError,
 )
+from modelfetch.hub import Source
+from modelfetch.shared import Signer
 from modelfetch.testing import FakeHub, Fault, HtmlPage, RateLimited, Reset, Stall, Status
 from modelfetch.testing.wire import Altered, Raw
 
@@ -250,13 +252,63 @@ async def test_urls_that_one_endpoint_gives_in_vain_are_asked_of_another(
     assert hub.sent_bytes(FILE) == CONTENT.size
 
 
-async def test_an_expired_url_is_asked_of_the_same_endpoint(
-    hub: FakeHub, mirror: FakeHub, settings: dict[str, Any]
+@pytest.mark.parametrize("fault", [Status(403), Reset(0)], ids=["expired", "reset"])
+async def test_one_fault_is_no_reason_to_leave_an_endpoint(
+    fault: Fault, hub: FakeHub, mirror: FakeHub, settings: dict[str, Any]
 ) -> None:
-    mirror.script(Status(403), on="cdn", times=1)
+    mirror.script(fault, on="cdn", times=1)
     async with Engine(**{**settings, "connections": 1}) as engine:
         assert_is(await (await engine.download(REPO, LABEL)).result(), CONTENT)
     assert hub.log == []
+
+
+async def test_an_endpoint_that_did_not_locate_a_file_is_asked_last_from_then_on(
+    hub: FakeHub, mirror: FakeHub, settings: dict[str, Any]
+) -> None:
+    mirror.script(Status(500), on="resolve", times=None)
+    hub.script(Status(403), on="cdn", times=1)
+    async with Engine(**{**settings, "connections": 1}) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), CONTENT)
+    assert len([it for it in mirror.log if "/resolve/" in it.path]) == 1
+    assert len(hub.requests("hub")) == 2
+
+
+async def test_a_fault_that_may_pass_counts_for_more_than_a_refusal(
+    hub: FakeHub, mirror: FakeHub, settings: dict[str, Any]
+) -> None:
+    hub.script(Status(404), on="resolve", times=None)
+    mirror.script(Status(500), on="resolve", times=2)
+    async with Engine(**{**settings, "connections": 1}) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), CONTENT)
+
+
+async def test_a_file_that_the_hub_itself_refuses_nobody_else_is_asked_for(
+    hub: FakeHub, mirror: FakeHub, settings: dict[str, Any]
+) -> None:
+    hub.script(Status(403, headers={"X-Error-Code": "GatedRepo"}), on="resolve", times=None)
+    order = [hub.endpoint, mirror.endpoint]
+    async with Engine(**{**settings, "endpoints": order}) as engine:
+        assert isinstance(await failure(engine, REPO, LABEL), GatedModel)
+    assert mirror.log == []
+
+
+async def test_only_who_has_the_url_in_use_can_say_that_it_is_of_no_use() -> None:
+    shunned: list[str] = []
+    urls = iter("abc")
+
+    async def locate() -> Source:
+        url = next(urls)
+        return Source(url, lambda: shunned.append(url))
+
+    signer = Signer(locate)
+    first = await signer.current()
+    signer.stumbled(first)
+    second = await signer.current()
+    signer.stumbled(first)  # another connection, which was still at the first
+    assert await signer.current() is second
+    assert shunned == ["a"]
+    signer.distrust()
+    assert shunned == ["a", "b"]
 
 
 async def test_when_all_are_down_the_budget_ends_it(

@@ -158,7 +158,19 @@ async def test_a_disk_that_fills_up_pauses_the_job_and_loses_nothing(
 
 @pytest.mark.parametrize(
     "endpoint",
-    ["ftp://hub", "hub.example", "", "http://", "https://u:p@hub", "https://hub?x=1", "http://h:x"],
+    [
+        "ftp://hub",
+        "hub.example",
+        "",
+        "http://",
+        "https://u:p@hub",
+        "https://hub?x=1",
+        "http://h:x",
+        "https://hub.exam\nple",
+        "https://hub .example",
+        "https://hub/a\x00",
+        "https://hub/a\r\nX: y",
+    ],
 )
 def test_an_endpoint_that_is_none(endpoint: str) -> None:
     with pytest.raises(InvalidConfiguration, match=r"endpoint"):

@@ -108,6 +108,17 @@ async def test_no_proxy_exempts_hosts_and_false_all_of_them(
         assert len(proxy.asked) == asked
 
 
+async def test_a_token_for_this_machine_is_not_shown_to_a_proxy_that_is_not_for_it(
+    settings_for: Settings, monkeypatch: pytest.MonkeyPatch, fresh_session: None
+) -> None:
+    async with proxied(monkeypatch, tls=False) as (hub, proxy):
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        # huggingface_hub's session reads no lists with spaces.
+        monkeypatch.setenv("NO_PROXY", "hub.example 127.0.0.1")
+        await fetched(settings_for(hub, token="hf_abc"))
+        assert proxy.asked == []
+
+
 @pytest.mark.parametrize("is_set", [True, False], ids=["set", "environment"])
 @pytest.mark.parametrize(("status", "hint"), [(407, "password"), (403, "NO_PROXY")])
 async def test_a_proxy_that_refuses_is_an_error_that_names_it(
@@ -315,8 +326,8 @@ async def test_metadata_that_leads_elsewhere_takes_no_secret_there(
 
 async def test_metadata_redirects_that_lead_nowhere(settings_for: Settings) -> None:
     async with a_hub() as hub, Engine(**settings_for(hub)) as engine:
-        for fault in (Redirect("file:///etc/passwd"), Redirect("http://[::1")):
-            hub.script(fault, on="api")
+        for location in ("file:///etc/passwd", "http://[::1", f"/{'a' * 70_000}", "//a..b"):
+            hub.script(Redirect(location), on="api")
             assert isinstance(await failure(engine, REPO, LABEL), HubUnavailable)
         hub.script(Redirect(f"/api/models/{REPO}/revision/main"), on="api", times=None)
         error = await failure(engine, REPO, LABEL)

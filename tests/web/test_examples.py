@@ -117,7 +117,8 @@ def test_a_server_stops_with_a_job_and_a_reader(
         client.stream("GET", f"{ROOT}/events") as events,
     ):
         client.post(ROOT, json={"model": REPO})
-        next(line for line in events.iter_lines() if "downloading" in line)
+        lines = (line for line in events.iter_lines() if "downloading" in line)
+        next(line for line in lines if '"downloaded_bytes":0,' not in line)
         since = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.wait(timeout=20)

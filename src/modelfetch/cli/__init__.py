@@ -46,7 +46,7 @@ from modelfetch.errors import (
 )
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
-from modelfetch.settings import names_of, proxy_of
+from modelfetch.settings import names_of, proxy_of, token_of
 from modelfetch.status import JobState
 from modelfetch.types import LocalModel, Plan
 from modelfetch.web.settings import WebConfig
@@ -204,6 +204,8 @@ def _config(settings: dict[str, Any]) -> Config:
         given.pop("adopt_from", None)
     if headers := given.pop("headers", ()):
         given["headers"] = dict(headers)
+    if "token" in given:
+        given["token"] = token_of(given["token"])
     if "endpoints" in given:
         given["endpoints"] = names_of(given["endpoints"])
     if "proxy" in given:
