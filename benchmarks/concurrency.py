@@ -115,7 +115,8 @@ def _report(name: str, times: dict[int, list[float]], server: Server) -> None:
         print(f"  {number:3} connections  {median:6.2f} s")
     more = 100 * (default / medians[best] - 1)
     print(f"  default          {default:6.2f} s, {more:+.0f} % of the best fixed number ({best})")
-    print(f"  one connection takes {medians[min(medians)] / default:.1f} times as long", flush=True)
+    fewest = min(medians)
+    print(f"  {fewest} of them take {medians[fewest] / default:.1f} times as long as it", flush=True)
 
 
 @contextlib.contextmanager
