@@ -89,3 +89,26 @@ def test_an_interrupt_keeps_everything_and_says_how_to_go_on(
         assert_same(Path(out.strip()), content)
         # A clean stop writes what the connections hold; only what was on the wire is lost.
         assert hub.bytes_sent_twice(FILE) <= MiB
+
+
+def test_a_laptop_that_was_closed_goes_on_though_its_urls_and_connections_are_gone(
+    tmp_path: Path,
+) -> None:
+    content = coded(16 * MiB)
+    with FakeHub.in_thread() as hub:
+        hub.add(REPO, {FILE: content})
+        hub.rate = 2.0 * MiB
+        with start(hub, tmp_path, REPO) as sleeper:
+            while hub.sent_bytes(FILE) < 5 * MiB:
+                time.sleep(0.01)
+            sleeper.send_signal(signal.SIGSTOP)
+            hub.expire_urls()
+            hub.drop_connections()
+            hub.rate = None
+            sleeper.send_signal(signal.SIGCONT)
+            out, err = sleeper.communicate()
+        assert sleeper.returncode == 0, err
+        assert_same(Path(out.strip()), content)
+        assert any(record.status == 403 for record in hub.requests("cdn")), "URLs had expired"
+        assert len([r for r in hub.requests("hub") if r.method == "HEAD"]) == 2, "one re-sign"
+        assert hub.bytes_sent_twice(FILE) <= 2 * MiB

@@ -84,3 +84,11 @@ def test_the_guides_name_every_example_and_every_setting() -> None:
     for kind, status in STATUSES.items():
         if kind not in ("network_error", "integrity_error"):  # of jobs, never of a request
             assert re.search(rf"\| [\d, ]*{status}[\d, ]* \|.*`{kind}`", http), kind
+
+
+def test_every_test_that_the_promises_rest_on_is_there() -> None:
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/reliability.md").read_text())
+    assert len(named) > 30
+    for file, name in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert re.search(rf"def {name}\(|^{name} = ", text, re.MULTILINE), f"{file}::{name}"

@@ -32,9 +32,14 @@ class _Grant:
 
 
 class Cdn:
-    """Serves what the Hub has signed, to whoever shows the URL byte for byte."""
+    """Serves what the Hub has signed, to whoever shows the URL byte for byte.
+
+    Attributes:
+        busy: Responses that are being sent now.
+    """
 
     def __init__(self, hub: FakeHub) -> None:
+        self.busy = 0
         self._hub = hub
         self._grants: dict[str, _Grant] = {}
 
@@ -82,7 +87,11 @@ class Cdn:
                 reply = ranged(request, grant.entry, f'"{grant.entry.cdn_etag}"')
         reply = self._hub.scripted("cdn", record, reply)
         reply = reply.with_headers(X_Request_Id=secrets.token_hex(8))
-        return await send(request, reply, record, lambda: self._hub.rate)
+        self.busy += 1
+        try:
+            return await send(request, reply, record, lambda: self._hub.rate)
+        finally:
+            self.busy -= 1
 
 
 def ranged(request: web.Request, entry: Entry, etag: str) -> Reply:

@@ -6,9 +6,8 @@
         model = modelfetch.fetch("acme/tiny-GGUF", endpoint=hub.endpoint, cache_dir=folder)
         assert hub.bytes_sent_twice("tiny-Q4_K_M.gguf") == 0
 
-It answers as the real one does, with the same headers, redirects and error shapes, over real
-sockets; huggingface_hub's own client downloads from it. The CDN is another origin, its URLs are
-signed byte by byte and expire.
+It answers as the real one does, same headers, redirects and error shapes, over real sockets. The
+CDN is another origin, its URLs are signed byte by byte and expire.
 """
 
 from __future__ import annotations
@@ -19,11 +18,9 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from aiohttp import web
 
@@ -33,25 +30,10 @@ from modelfetch.testing.faults import Fault, Reply
 from modelfetch.testing.log import LoggedRequest, asked_span, bytes_sent_twice
 from modelfetch.testing.repos import Entry, Repo, is_large
 from modelfetch.testing.routes import Routes
+from modelfetch.testing.script import Rule, Where
+from modelfetch.testing.sending import transports_of
 
 __all__ = ["FakeHub"]
-
-Where = Literal["api", "resolve", "cdn"]
-
-
-@dataclass
-class _Rule:
-    fault: Fault
-    on: Where
-    path: str
-    left: int | None
-    skip: int
-    when: Callable[[LoggedRequest], bool] | None
-
-    def fits(self, on: Where, record: LoggedRequest) -> bool:
-        subject = record.path if on == "api" else record.file
-        is_meant = self.on == on and self.left != 0 and fnmatchcase(subject, self.path)
-        return is_meant and (self.when is None or self.when(record))
 
 
 class FakeHub:
@@ -106,7 +88,7 @@ class FakeHub:
         self.host = "127.0.0.1"
         self.cdn = Cdn(self)
         self._ssl = ssl_context
-        self._rules: list[_Rule] = []
+        self._rules: list[Rule] = []
         self._runners: list[web.AppRunner] = []
 
     def add(
@@ -164,7 +146,7 @@ class FakeHub:
             skip: How many that fit pass first.
             when: A further condition.
         """
-        self._rules.append(_Rule(fault, on, path, times, skip, when))
+        self._rules.append(Rule(fault, on, path, times, skip, when))
 
     def unscript(self) -> None:
         """Let everything go right from now on."""
@@ -236,6 +218,7 @@ class FakeHub:
 
     async def start(self) -> None:
         """Open both servers on free ports."""
+        self._loop = asyncio.get_running_loop()
         self.cdn_url = await self._serve(self.cdn.app())
         self.endpoint = await self._serve(Routes(self).app())
 
@@ -243,12 +226,16 @@ class FakeHub:
         """Close both servers and every connection."""
         while self._runners:
             runner = self._runners.pop()
-            open_ones = [] if runner.server is None else list(runner.server.connections)
-            transports = [one.transport for one in open_ones]
+            transports = transports_of(runner)
             await runner.cleanup()
             for transport in transports:
-                if transport is not None:
-                    transport.abort()  # TLS would wait for a client that has gone to sleep
+                transport.abort()  # TLS would wait for a client that has gone to sleep
+
+    def drop_connections(self) -> None:
+        """Cut every connection, as a network does that went away; from any thread."""
+        for runner in self._runners:
+            for transport in transports_of(runner):
+                self._loop.call_soon_threadsafe(transport.abort)
 
     async def _serve(self, app: web.Application) -> str:
         runner = web.AppRunner(

@@ -14,7 +14,7 @@ from aiohttp import web
 from modelfetch.testing.faults import Ending, Reply
 from modelfetch.testing.log import LoggedRequest
 
-__all__ = ["send"]
+__all__ = ["send", "transports_of"]
 
 _CHUNK = 256 << 10
 _RATED_CHUNKS_A_SECOND = 50
@@ -193,3 +193,10 @@ def _keep_little_in_flight(request: web.Request) -> None:
         with contextlib.suppress(OSError):
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _RATED_BUFFER)
         request.transport.set_write_buffer_limits(high=_RATED_BUFFER)
+
+
+def transports_of(runner: web.AppRunner) -> list[asyncio.Transport]:
+    """Return the connections of a server that are open now."""
+    handlers = [] if runner.server is None else list(runner.server.connections)
+    transports = [handler.transport for handler in handlers]
+    return [one for one in transports if isinstance(one, asyncio.Transport)]
