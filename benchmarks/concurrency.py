@@ -116,7 +116,9 @@ def _report(name: str, times: dict[int, list[float]], server: Server) -> None:
     more = 100 * (default / medians[best] - 1)
     print(f"  default          {default:6.2f} s, {more:+.0f} % of the best fixed number ({best})")
     fewest = min(medians)
-    print(f"  {fewest} of them take {medians[fewest] / default:.1f} times as long as it", flush=True)
+    print(
+        f"  {fewest} of them take {medians[fewest] / default:.1f} times as long as it", flush=True
+    )
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from aiohttp import web
 from blockbuster import BlockBuster, blockbuster_ctx
 
 from modelfetch import Engine
+from modelfetch.testing import FakeHub
 from modelfetch.web import aiohttp_routes, asgi_app
 
 Serving = Callable[..., AbstractAsyncContextManager[str]]
@@ -25,6 +26,15 @@ Serving = Callable[..., AbstractAsyncContextManager[str]]
 def no_blocking() -> Iterator[BlockBuster]:
     with blockbuster_ctx("modelfetch") as guard:
         yield guard
+
+
+@pytest.fixture
+async def engine(
+    hub: FakeHub, settings_for: Callable[..., dict[str, Any]]
+) -> AsyncIterator[Engine]:
+    # Server, clients and the Hub share one loop here: hundreds of them may keep a body waiting.
+    async with Engine(**settings_for(hub, read_timeout=30, first_byte_timeout=30)) as engine:
+        yield engine
 
 
 @contextlib.asynccontextmanager

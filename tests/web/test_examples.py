@@ -122,7 +122,8 @@ def test_a_server_stops_with_a_job_and_a_reader(
         since = time.monotonic()
         process.send_signal(signal.SIGINT)
         process.wait(timeout=20)
-        assert time.monotonic() - since < 5
+        # It takes five at most, of which a busy machine may make more.
+        assert time.monotonic() - since < 15
     assert list(tmp_path.rglob("*.modelfetch.incomplete"))
     assert not list(tmp_path.rglob("*.gguf"))
 

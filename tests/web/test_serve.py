@@ -126,7 +126,8 @@ def test_a_stop_pauses_the_job_and_ends_the_streams(
         came = next(status for status in jobs if status["downloaded_bytes"] > MiB)
         code, seconds, said = server.stop(number)
         assert list(jobs)[-1]["status"] == "paused"  # and the stream has an end
-        assert (code, seconds < 5) == (0, True), said
+        # It takes five at most, of which a busy machine may make more.
+        assert (code, seconds < 15) == (0, True), said
         assert "Traceback" not in said
     hub.rate = None
     hub.reset_log()
