@@ -454,7 +454,8 @@ _MEANING = [
     Case("a page that says 503", HtmlPage(503), R),
     Case("a page that says 200, always", HtmlPage(), FAILED, says="a web page", **_EVER),
     Case("a page of the right length in a right 206", _page_in_range(), FIXED, **_REPAIR),
-    Case("another ETag", ChangedETag(), S, skip=1),
+    # Which of two answers comes first is anybody's guess, unless one follows the other.
+    Case("another ETag", ChangedETag(), S, when=_again_on_a_connection, connections=2),
     Case("an ETag of its own in each answer", lambda hub: _unique_tags(), S, times=None,
          requests=40, wasted=8 * MiB),
     Case("weak ETags", ChangedETag('W/"x"'), T, times=None),
