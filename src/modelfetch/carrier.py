@@ -53,9 +53,7 @@ class Carrier:
         trust = await self._offload(trust_for, self._config)
         if self._shared is None:
             transport = Transport(self._config, token, user_agent(self._config), trust)
-            self._shared = Shared(
-                transport, self._offload, self._lanes, self.bucket, self._config.retry
-            )
+            self._shared = Shared(transport, self._offload, self._lanes, self.bucket)
         return await Gatherer(self._shared, self._layout, self._config, plan).run(progress)
 
     async def close(self) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from modelfetch.core.retry import Budget
 from modelfetch.core.transfer import Lease, Transfer
 from modelfetch.shared import Bell, FileProgress, Shared, Signer
 from modelfetch.storage.partial import PartialFile
@@ -28,6 +29,7 @@ class Crew:
         signer: Where bytes come from.
         progress: What the job sees.
         bell: Rung after every change of `transfer`.
+        budget: What is left of the patience.
     """
 
     shared: Shared
@@ -36,6 +38,7 @@ class Crew:
     signer: Signer
     progress: FileProgress
     bell: Bell
+    budget: Budget
     _requests: dict[Lease, asyncio.Timeout] = field(default_factory=dict)
     _looked_at: float = 0.0
 

@@ -18,6 +18,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from modelfetch.config import Config
+from modelfetch.core.retry import Budget
 from modelfetch.core.transfer import Transfer
 from modelfetch.crew import Crew
 from modelfetch.errors import IntegrityError, UnusableModel
@@ -138,7 +139,10 @@ class FileFetcher:
 
     async def _transfer(self, partial: PartialFile, transfer: Transfer) -> str:
         await self._inspector.begin(transfer)
-        crew = Crew(self._shared, transfer, partial, self._signer, self._progress, self._bell)
+        crew = Crew(
+            self._shared, transfer, partial, self._signer, self._progress, self._bell,
+            Budget(self._config.retry),
+        )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
                 flushing = group.create_task(self._flush(partial))

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from modelfetch.core.pace import TokenBucket
-from modelfetch.core.retry import RetryPolicy
 from modelfetch.core.tensors import Header
 from modelfetch.errors import HubUnavailable, ModelFetchError, NetworkError, RateLimited
 from modelfetch.hub import Source
@@ -202,7 +201,6 @@ class Shared:
     offload: Offload
     lanes: Lanes
     bucket: TokenBucket
-    retry: RetryPolicy
     waits: dict[str, float] = field(default_factory=dict)
     job: object = None
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 from modelfetch.core.pieces import piece_end
 from modelfetch.core.ranges import Action, Verdict, judge, range_headers
-from modelfetch.core.retry import Budget, retry_after
+from modelfetch.core.retry import retry_after
 from modelfetch.core.transfer import Lease
 from modelfetch.crew import Crew
 from modelfetch.errors import HubUnavailable, NetworkError, Offline
@@ -51,7 +51,7 @@ class Worker:
         self._shared, self._transfer, self._partial = crew.shared, crew.transfer, crew.partial
         self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
-        self._speed = 0.0
+        self._speed = self._began = 0.0
         self._source: Source | None = None
 
     async def run(self) -> None:
@@ -61,7 +61,7 @@ class Worker:
             NetworkError, HubUnavailable: Patience is at its end.
             ModelFetchError: The Hub refuses the file, or the disk does.
         """
-        budget = Budget(self._shared.retry)
+        budget = self._crew.budget
         while not self._transfer.is_complete:
             try:
                 if not await self._work() and not self._transfer.is_complete:
@@ -71,7 +71,7 @@ class Worker:
             except (NetworkError, HubUnavailable) as error:
                 if self._transfer.is_complete:
                     return
-                if not _may_pass(error) or not budget.spend(self._transfer.received):
+                if not _may_pass(error) or not self._may_go_on():
                     raise
                 if budget.fruitless >= STUMBLES:
                     self._signer.stumbled(self._source)
@@ -99,7 +99,7 @@ class Worker:
         return has_worked
 
     async def _fetch_lease(self, lease: Lease, source: Source, lane: Lane) -> None:
-        self._source = source
+        self._source, self._began = source, self._loop.time()
         self._progress.connections += 1
         try:
             async with self._crew.request(lease):
@@ -165,7 +165,12 @@ class Worker:
         error.is_final = is_final
         return error
 
+    def _may_go_on(self) -> bool:
+        received, now = self._transfer.received, self._loop.time()
+        return self._crew.budget.spend(received, self._began, now)
+
     async def _willing_source(self) -> Source:
+        self._began = self._loop.time()
         source = await self._signer.current()
         until = self._shared.waits.get(source.host, 0.0)
         await self._rest(until - self._loop.time())

@@ -143,7 +143,7 @@ class Process:
         self.etag: str | None = None
         self.open: dict[int, Connection] = {}
         self.budget = Budget(RetryPolicy(attempts=3))
-        self.budget_at = 0
+        self.budget_at = self.failures = 0
         self.repairs = 0
         self.failed = False
         durable, written = self.recovered()
@@ -232,7 +232,9 @@ class Process:
     def spend(self) -> None:
         came = self.transfer.received > self.budget_at
         self.budget_at = self.transfer.received
-        goes_on = self.budget.spend(self.transfer.received)
+        self.failures += 1
+        at = float(self.failures)
+        goes_on = self.budget.spend(self.transfer.received, at, at)
         assert goes_on or not came, "who makes progress is never given up"
         self.failed = self.failed or not goes_on
 

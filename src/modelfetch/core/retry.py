@@ -8,6 +8,7 @@ https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ class RetryPolicy:
     """How patient to be.
 
     Attributes:
-        attempts: Fruitless attempts in a row before a file is given up, per connection. With the
-            delays below, 30 bridge an outage of about five minutes.
+        attempts: Fruitless attempts in a row before a file is given up; what its connections try at
+            once is one. With the delays below, 30 bridge an outage of about five minutes.
         base_seconds: Cap of the first delay; it doubles with each fruitless attempt.
         max_seconds: Largest cap.
     """
@@ -49,22 +50,30 @@ class RetryPolicy:
 
 @dataclass(slots=True)
 class Budget:
-    """Fruitless attempts of one connection, forgiven whenever its file makes progress."""
+    """Fruitless attempts of one file, forgiven whenever it makes progress.
+
+    Connections that fail together have made one attempt: patience is the same whatever their
+    number, and whether they try at once or one after the other.
+    """
 
     policy: RetryPolicy
     fruitless: int = 0
     _landed: int = 0
+    _counted_at: float = -math.inf
 
-    def spend(self, landed: int) -> bool:
+    def spend(self, landed: int, began: float, now: float) -> bool:
         """Count a failed attempt; return whether another may follow.
 
         Args:
             landed: Bytes that this file ever received, over all of its connections.
+            began: When the attempt was made; seconds, of any clock that does not go back.
+            now: When it failed.
         """
         if landed > self._landed:
-            self._landed = landed
-            self.fruitless = 0
-        self.fruitless += 1
+            self._landed, self.fruitless = landed, 0
+        if began >= self._counted_at:
+            self.fruitless += 1
+            self._counted_at = now
         return self.fruitless < self.policy.attempts
 
     def delay(self, jitter: float) -> float:

@@ -35,7 +35,20 @@ def test_delays_double_up_to_the_cap_and_are_jittered() -> None:
 
 def test_the_budget_counts_only_attempts_without_progress() -> None:
     budget = Budget(RetryPolicy(attempts=3))
-    assert [budget.spend(0), budget.spend(0)] == [True, True]
-    assert budget.spend(10)  # bytes came, over whatever connection: all is forgiven
-    assert budget.spend(10)
-    assert not budget.spend(10)
+    times = iter(range(100))
+
+    def spend(landed: int) -> bool:
+        now = float(next(times))
+        return budget.spend(landed, began=now, now=now + 0.5)
+
+    assert [spend(0), spend(0)] == [True, True]
+    assert spend(10)  # bytes came, over whatever connection: all is forgiven
+    assert spend(10)
+    assert not spend(10)
+
+
+def test_connections_that_fail_together_have_made_one_attempt() -> None:
+    budget = Budget(RetryPolicy(attempts=3))
+    for began in (0.0, 10.0):
+        assert all(budget.spend(0, began + 0.1 * n, began + 5.0 + 0.1 * n) for n in range(16))
+    assert not budget.spend(0, began=20.0, now=21.0)
