@@ -18,6 +18,7 @@ import sys
 from dataclasses import replace
 
 from modelfetch.carrier import Carrier
+from modelfetch.core.pace import TokenBucket
 from modelfetch.errors import ModelFetchError
 from modelfetch.frames import (
     Begin,
@@ -71,6 +72,7 @@ class _Service:
     def __init__(self, carrier: Carrier, writer: asyncio.StreamWriter) -> None:
         self._carrier, self._writer = carrier, writer
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._buckets: dict[int, TokenBucket] = {}
 
     async def serve(self, reader: asyncio.StreamReader) -> None:
         while (message := await receive(reader)) is not None:
@@ -88,13 +90,17 @@ class _Service:
         elif isinstance(message, Cancel) and message.number in self._tasks:
             self._tasks[message.number].cancel()
         elif isinstance(message, Rate):
-            self._carrier.bucket.rate = message.bytes_per_second
+            bucket = self._carrier.bucket
+            if message.number is not None:
+                bucket = self._buckets.get(message.number, TokenBucket())
+            bucket.rate = message.bytes_per_second
 
     async def _run(self, run: Run) -> None:
         telling = asyncio.create_task(self._tell(run))
+        bucket = self._buckets[run.number] = TokenBucket(run.bytes_per_second)
         answer: Message = Ended(run.number, None)
         try:
-            model = await self._carrier.run(run.plan, run.progress, run.token)
+            model = await self._carrier.run(run.plan, run.progress, run.token, bucket)
             answer = Ended(run.number, model)
         except asyncio.CancelledError:
             pass  # somebody asked for it, and waits for the answer
@@ -103,6 +109,7 @@ class _Service:
         except Exception as error:
             _log.exception("a transfer failed for a reason that nobody foresaw")
             answer = Failed(run.number, RuntimeError(repr(error)))
+        del self._buckets[run.number]
         telling.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await telling

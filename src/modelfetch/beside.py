@@ -17,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelfetch.config import Config
+from modelfetch.core.pace import TokenBucket
 from modelfetch.errors import ModelFetchError
 from modelfetch.frames import (
     Begin,
@@ -39,6 +40,8 @@ __all__ = ["Beside"]
 
 # A process that dies so often without bringing a byte will not bring one.
 MAX_DEATHS = 3
+# How often the bound on a job's speed is looked at.
+LOOK_SECONDS = 0.25
 _START = """\
 import sys
 sys.path.insert(0, sys.argv[2])
@@ -69,7 +72,11 @@ class Beside:
         self._number = 0
 
     async def run(
-        self, plan: Plan, progress: Mapping[str, FileProgress], token: str | None
+        self,
+        plan: Plan,
+        progress: Mapping[str, FileProgress],
+        token: str | None,
+        bucket: TokenBucket,
     ) -> LocalModel:
         """As `Carrier.run`.
 
@@ -80,7 +87,7 @@ class Beside:
         deaths, received = 0, -1
         while True:
             try:
-                return await self._run_once(plan, progress, token)
+                return await self._run_once(plan, progress, token, bucket)
             except _Died:
                 now = sum(file.received for file in progress.values())
                 deaths, received = (deaths + 1 if now <= received else 1), now
@@ -104,16 +111,25 @@ class Beside:
             await asyncio.wait({self._listening})
 
     async def _run_once(
-        self, plan: Plan, progress: Mapping[str, FileProgress], token: str | None
+        self,
+        plan: Plan,
+        progress: Mapping[str, FileProgress],
+        token: str | None,
+        bucket: TokenBucket,
     ) -> LocalModel:
         async with self._starting:
             writer = self._writer or await self._start()
         self._number += 1
         number, awaited = self._number, _Awaited(progress)
         self._runs[number] = awaited
-        send(writer, Run(number, plan, dict(progress), token))
+        rate = bucket.rate
+        send(writer, Run(number, plan, dict(progress), token, rate))
         try:
-            return await asyncio.shield(awaited.answer)
+            while not (await asyncio.wait({awaited.answer}, timeout=LOOK_SECONDS))[0]:
+                if bucket.rate != rate:
+                    rate = bucket.rate
+                    send(writer, Rate(rate, number))
+            return awaited.answer.result()
         except asyncio.CancelledError:
             send(writer, Cancel(number))
             await settled(awaited.answer)

@@ -10,6 +10,7 @@ from modelfetch.broadcast import Broadcast
 from modelfetch.config import Config
 from modelfetch.core.job import REASONS, JobInput, after, lost
 from modelfetch.core.line import Rank
+from modelfetch.core.pace import TokenBucket
 from modelfetch.core.record import JobRecord, revived
 from modelfetch.errors import InsufficientSpace, ModelFetchError
 from modelfetch.gauge import Gauge
@@ -31,6 +32,7 @@ class Board:
 
     Attributes:
         gauge: What its transfers report.
+        bucket: The bound on its speed.
         broadcast: Gets every status.
         model: What it fetched, when it did so here.
         error: Why it failed, or that the disk is full.
@@ -48,6 +50,7 @@ class Board:
     ) -> None:
         self.plan, self.job_id = plan, job_id
         self.gauge, self.broadcast = Gauge(plan), Broadcast()
+        self.bucket = TokenBucket()
         self.model: LocalModel | None = None
         self.error: ModelFetchError | None = None
         self.is_live = False
@@ -91,6 +94,7 @@ class Board:
             priority=self.priority,
             place=self.place,
             ended_at=self.ended_at,
+            max_bytes_per_second=self.bucket.rate,
         )
 
     def show(self, record: JobRecord) -> None:
@@ -100,6 +104,7 @@ class Board:
             return
         self.ended_at = record.ended_at
         self.priority, self.place = record.priority, record.place
+        self.bucket.rate = record.max_bytes_per_second
         self.gauge.start_from(status.files)
         self.error = revived(status.error)
         if status.pause_reason == REASONS[JobInput.DISK_FULL]:
@@ -115,6 +120,11 @@ class Board:
     def put(self, rank: Rank) -> None:
         """Give it another place in line."""
         self.priority, self.place = -rank.urgency, rank.place
+        self._change()
+
+    def bound(self, bytes_per_second: float | None) -> None:
+        """Change the bound on its speed."""
+        self.bucket.rate = bytes_per_second
         self._change()
 
     def queued(self, is_queued: bool) -> None:

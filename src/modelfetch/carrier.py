@@ -38,7 +38,11 @@ class Carrier:
         self._shared: Shared | None = None
 
     async def run(
-        self, plan: Plan, progress: Mapping[str, FileProgress], token: str | None
+        self,
+        plan: Plan,
+        progress: Mapping[str, FileProgress],
+        token: str | None,
+        bucket: TokenBucket,
     ) -> LocalModel:
         """Fetch all files of a plan and return the model.
 
@@ -46,6 +50,7 @@ class Carrier:
             plan: What to fetch.
             progress: Reported to, for each path of the plan.
             token: Access token for the Hub; that of the first call counts.
+            bucket: The bound on the speed of this alone.
 
         Raises:
             ModelFetchError: A file cannot be had; what came is kept.
@@ -54,7 +59,8 @@ class Carrier:
         if self._shared is None:
             transport = Transport(self._config, token, user_agent(self._config), trust)
             self._shared = Shared(transport, self._offload, self._lanes, self.bucket)
-        return await Gatherer(self._shared, self._layout, self._config, plan).run(progress)
+        gatherer = Gatherer(self._shared, self._layout, self._config, plan, bucket)
+        return await gatherer.run(progress)
 
     async def close(self) -> None:
         """Close all connections; nothing may be running. Harmless when closed."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import platformdirs
 
-from modelfetch.core.bounds import Bounds
+from modelfetch.core.bounds import SPEED, Bounds
 from modelfetch.core.fit import parse_size
 from modelfetch.core.proxies import checked_proxy
 from modelfetch.core.retry import RetryPolicy
@@ -57,7 +57,7 @@ ISOLATIONS = ("thread",) if sys.platform == "win32" else ("thread", "process")
 _SECONDS = Bounds(0.001, DAY, "seconds")
 _BOUNDS = {
     "connections": Bounds(1, 128, whole=True),
-    "max_bytes_per_second": Bounds(1, 1e15, "bytes per second", optional=True),
+    "max_bytes_per_second": SPEED,
     "memory_bytes": Bounds(1, 1 << 60, "bytes", whole=True, optional=True),
     "flush_seconds": _SECONDS,
     "flush_bytes": Bounds(1, 1 << 50, "bytes", whole=True),

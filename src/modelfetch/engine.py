@@ -11,6 +11,7 @@ from typing import Any, Self
 from modelfetch.broadcast import Broadcast, Callback
 from modelfetch.calls import Calls
 from modelfetch.config import Config
+from modelfetch.core.bounds import SPEED
 from modelfetch.jobs import Job
 from modelfetch.keeper import Keeper
 from modelfetch.offers import ModelVariants
@@ -130,8 +131,8 @@ class Engine:
             InvalidReference: `model` is none of those.
             ModelNotFound: Nobody knows it, or it has no GGUF files: `conversions` names others.
             RevisionNotFound, AccessDenied: The Hub said so.
-            QuantizationNotFound, AmbiguousQuantization, IncompleteModel, InsufficientMemory: See
-                there.
+            QuantizationNotFound, AmbiguousQuantization: It says which there are.
+            IncompleteModel, InsufficientMemory: See there.
             HubUnavailable: The Hub gave no usable answer, and the cache has no answer either.
             InvalidState: The engine is not open, or was closed meanwhile.
         """
@@ -162,8 +163,7 @@ class Engine:
 
         Raises:
             ModelNotFound: Nobody knows it, or it has no GGUF files.
-            InvalidReference, RevisionNotFound, AccessDenied, HubUnavailable, InvalidState: As
-                `plan`.
+            ModelFetchError: As `plan`.
         """
         async with self._calls.call():
             return await self._planner.variants(model, revision, memory_bytes, allow_conversions)
@@ -176,19 +176,21 @@ class Engine:
         revision: str | None = None,
         include_mmproj: bool | None = None,
         allow_conversions: bool | None = None,
+        max_bytes_per_second: float | None = None,
     ) -> Job:
         """Start a download and return its job, once the plan is known.
 
         A second request for the same files gets the same job, resumed if it was paused, whichever
         engine on this state folder has it. When `Config.max_jobs` run, it waits in line. When all
         files are in the cache, the job is `already_downloaded`, and over.
-
-        The arguments are those of `plan`.
+        `max_bytes_per_second` bounds a new job, beside the engine's bound; a job that is there
+        keeps its own, see `Job.set_limit`. The other arguments are those of `plan`.
 
         Raises:
             ModelFetchError: As `plan`; and `InsufficientSpace` when the disk has no room for it,
                 `StorageError` when the cache cannot be written.
         """
+        SPEED.check("max_bytes_per_second", max_bytes_per_second)
         place = self._jobs.next_place()  # who asked first is first, whoever is answered first
         plan = await self.plan(
             model,
@@ -198,7 +200,7 @@ class Engine:
             allow_conversions=allow_conversions,
         )
         async with self._calls.call():
-            return await self._job_of(plan, place)
+            return await self._job_of(plan, place, max_bytes_per_second)
 
     async def restore(self, repo: str, commit: str, paths: Collection[str]) -> Job:
         """Fetch files of a repository by their names, whatever they are for: to repair a cache.
@@ -213,7 +215,7 @@ class Engine:
             return await self._job_of(plan, place)
 
     def jobs(self) -> list[Job]:
-        """Return all jobs of this engine, oldest first; see `Config` for how long."""
+        """Return all jobs, oldest first; see `Config` for how long."""
         return list(self._jobs)
 
     def job(self, job_id: str) -> Job:
@@ -246,9 +248,7 @@ class Engine:
             await self._jobs.forget(job_id)
 
     async def move(self, job_id: str, position: int) -> None:
-        """Put a job that waits for its turn at another position in line; 0 is for next.
-
-        Among others, it takes on the priority that stands there.
+        """Put a job that waits at another position in line, 0 for next, with the priority there.
 
         Raises:
             JobNotFound: There is none.
@@ -291,10 +291,10 @@ class Engine:
             async for status in statuses:
                 yield status
 
-    async def _job_of(self, plan: Plan, place: int) -> Job:
+    async def _job_of(self, plan: Plan, place: int, rate: float | None = None) -> Job:
         model = await self._transfers.find(plan)
         if model is not None:
             return self._jobs.there_already(plan, model)
         await self._transfers.prepare(plan, is_new=self._jobs.of(plan) is None)
         await self._planner.remember(plan)
-        return await self._jobs.job_for(plan, place)
+        return await self._jobs.job_for(plan, place, rate)

@@ -153,8 +153,7 @@ class FileFetcher:
                 crew.disband()
                 flushing.cancel()
                 # The last bytes came faster than they may.
-                debt = self._shared.bucket.take(0, asyncio.get_running_loop().time())
-                await self._shared.pay(debt)
+                await self._shared.pay(self._shared.owed())
         except BaseExceptionGroup as failures:
             error = _first(failures)
             if isinstance(error, Doubt):

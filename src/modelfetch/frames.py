@@ -40,6 +40,7 @@ class Run:
     plan: Plan
     progress: dict[str, FileProgress]
     token: str | None
+    bytes_per_second: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,10 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """The bound on the speed from now on."""
+    """The bound on the speed from now on: of all together, or of one plan."""
 
     bytes_per_second: float | None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

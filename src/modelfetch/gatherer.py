@@ -11,6 +11,7 @@ from functools import partial
 from modelfetch.adopter import Adopter
 from modelfetch.config import Config
 from modelfetch.core.inspection import subject_of
+from modelfetch.core.pace import TokenBucket
 from modelfetch.errors import StorageError
 from modelfetch.fetcher import FileFetcher
 from modelfetch.hub import Locator
@@ -40,11 +41,16 @@ class Gatherer:
         layout: The cache.
         config: How many connections, and how durable.
         plan: What to fetch.
+        bucket: The bound on the speed of this alone.
     """
 
-    def __init__(self, shared: Shared, layout: Layout, config: Config, plan: Plan) -> None:
-        self._shared, self._layout = replace(shared, job=self), layout
+    def __init__(
+        self, shared: Shared, layout: Layout, config: Config, plan: Plan, bucket: TokenBucket
+    ) -> None:
+        self._shared, self._layout = replace(shared, job=self, own=bucket), layout
         self._config, self._plan = config, plan
+        if bucket.rate is not None:
+            shared.lanes.narrow(self)
         self._adopter = Adopter(shared.offload, layout, config, plan)
 
     async def run(self, progress: Mapping[str, FileProgress]) -> LocalModel:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable
 
 from modelfetch.broadcast import Callback
+from modelfetch.core.bounds import SPEED
 from modelfetch.core.inspection import described_by, metadata_of
 from modelfetch.core.job import JobInput
 from modelfetch.errors import InsufficientSpace, InvalidState, StorageError
@@ -65,6 +66,11 @@ class Job:
     def priority(self) -> int:
         """Jobs of higher priority run earlier; 0 unless somebody set it."""
         return self._life.board.priority
+
+    @property
+    def max_bytes_per_second(self) -> float | None:
+        """The bound on the speed of this job; `None` when there is none but the engine's."""
+        return self._life.board.bucket.rate
 
     async def events(self) -> AsyncGenerator[JobStatus, None]:
         """Yield the current status, then later ones; ends after a terminal one.
@@ -173,7 +179,20 @@ class Job:
         Raises:
             InvalidState: The job is over, it runs in another process, or the engine is closed.
         """
-        await self._life.put(self._life.board.rank()._replace(urgency=-priority))
+        rank = self._life.board.rank()._replace(urgency=-priority)
+        await self._life.amend(lambda board: board.put(rank))
+
+    async def set_limit(self, max_bytes_per_second: float | None) -> None:
+        """Change the bound on the speed of this job; `None` for no bound. It obeys at once.
+
+        It holds beside the engine's, also after a pause, and outlives the process.
+
+        Raises:
+            InvalidConfiguration: It is no such number.
+            InvalidState: The job is over, it runs in another process, or the engine is closed.
+        """
+        SPEED.check("max_bytes_per_second", max_bytes_per_second)
+        await self._life.amend(lambda board: board.bound(max_bytes_per_second))
 
     def _closed(self) -> InvalidState:
         return InvalidState(f"The engine was closed; {self.id} is {self.state}.")

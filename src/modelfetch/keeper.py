@@ -7,6 +7,7 @@ import contextlib
 import secrets
 import time
 from collections.abc import Iterator
+from functools import partial
 
 from modelfetch.board import Board
 from modelfetch.broadcast import Broadcast
@@ -103,12 +104,13 @@ class Keeper:
         self._last_place = max(self._last_place, *taken, 0) + 1
         return self._last_place
 
-    async def job_for(self, plan: Plan, place: int) -> Job:
+    async def job_for(self, plan: Plan, place: int, max_bytes_per_second: float | None) -> Job:
         """Return the job that fetches the files of `plan`, running: the one there is, or a new one.
 
         Args:
             plan: What to fetch.
             place: Where a new one stands in line.
+            max_bytes_per_second: The bound on the speed of a new one.
 
         Raises:
             InvalidState: The engine in which it runs does not answer.
@@ -120,6 +122,7 @@ class Keeper:
                 job = self.of(plan)
                 if job is None:
                     job = self._new(plan, f"job_{secrets.token_hex(5)}", place)
+                    job.life.board.bucket.rate = max_bytes_per_second
                     self._jobs[str(job.id)] = job
                     await job.life.begin()
                     return job
@@ -165,7 +168,7 @@ class Keeper:
         for rank in moved(line, str(job.id), max(0, position)):
             if rank != before[rank.name]:
                 with contextlib.suppress(InvalidState):  # it has ended meanwhile
-                    await self._jobs[rank.name].life.put(rank)
+                    await self._jobs[rank.name].life.amend(partial(Board.put, rank=rank))
 
     def _known(self, record: JobRecord) -> Job:
         return self._new(record.plan, record.job_id, record.place)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import weakref
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -65,6 +66,10 @@ class Lane:
         if host.concurrency.target > before:
             self._lanes.hand_out()
 
+    def hindered(self, is_so: bool) -> None:
+        """Record whether the job was held up by a bound of its own, so that lanes are no help."""
+        self._lanes.narrow(self._owner) if is_so else self._lanes.widen(self._owner)
+
     def refused(self, now: float) -> None:
         """Record that the host would not serve the request."""
         if self._lanes.is_adaptive:
@@ -87,6 +92,7 @@ class Lanes:
         self._most = most
         self._hosts: dict[str, _Host] = {}
         self._held: dict[object, int] = {}
+        self._narrow: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         self._waiters: list[_Waiter] = []
 
     def of(self, host: str) -> _Host:
@@ -102,7 +108,7 @@ class Lanes:
 
         Args:
             host: Where to.
-            owner: The job.
+            owner: The job; it is referred to weakly.
             group: What `dismiss` is called with.
         """
         if not await self._turn(host, owner, group):
@@ -123,7 +129,10 @@ class Lanes:
         """Return whether a lane to `host` may be kept by `owner` for another request."""
         if self.of(host).taken > self.of(host).concurrency.target:
             return False
-        others = {waiter.owner for waiter in self._waiters if not waiter.turn.done()} - {owner}
+        if self._held[owner] > self._limit(owner):
+            return False
+        waiting = {waiter.owner for waiter in self._waiters if not waiter.turn.done()} - {owner}
+        others = {other for other in waiting if self._held.get(other, 0) < self._limit(other)}
         poorest = min((self._held.get(other, 0) for other in others), default=self._most)
         return 0 < poorest >= self._held[owner] - 1
 
@@ -131,7 +140,7 @@ class Lanes:
         """Give free lanes to those who wait; to be called when there may be some."""
         self._waiters = [waiter for waiter in self._waiters if not waiter.turn.done()]
         while sum(self._held.values()) < self._most:
-            able = [waiter for waiter in self._waiters if self._has_room(waiter.host)]
+            able = [waiter for waiter in self._waiters if self._may_have(waiter)]
             if not able:
                 return
             waiter = min(able, key=lambda waiter: self._held.get(waiter.owner, 0))
@@ -151,9 +160,25 @@ class Lanes:
                 self._give_back(host, owner)
             raise
 
-    def _has_room(self, host: str) -> bool:
-        known = self.of(host)
-        return known.taken < known.concurrency.target
+    def narrow(self, owner: object) -> None:
+        """Give a job one lane less than it has, and always one."""
+        self._narrow[owner] = max(1, self._held.get(owner, 0) - 1)
+
+    def widen(self, owner: object) -> None:
+        """Give a job that was narrowed one lane more again."""
+        if owner in self._narrow:
+            self._narrow[owner] += 1
+            if self._narrow[owner] >= self._most:
+                del self._narrow[owner]
+            self.hand_out()
+
+    def _may_have(self, waiter: _Waiter) -> bool:
+        known, held = self.of(waiter.host), self._held.get(waiter.owner, 0)
+        has_room = known.taken < known.concurrency.target
+        return has_room and held < self._limit(waiter.owner)
+
+    def _limit(self, owner: object) -> int:
+        return self._narrow.get(owner, self._most)
 
     def _take(self, host: str, owner: object) -> None:
         self.of(host).taken += 1

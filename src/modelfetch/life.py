@@ -19,7 +19,6 @@ from collections.abc import Awaitable, Callable
 
 from modelfetch.board import Board
 from modelfetch.core.job import JobInput, after
-from modelfetch.core.line import Rank
 from modelfetch.desk import Desk
 from modelfetch.errors import InsufficientSpace, InvalidState, JobCancelled, ModelFetchError
 from modelfetch.offload import carried_out
@@ -75,8 +74,8 @@ class Life:
         """
         await self._controlled(lambda: self._apply(event, delete))
 
-    async def put(self, rank: Rank) -> None:
-        """Give it another place in line.
+    async def amend(self, change: Callable[[Board], None]) -> None:
+        """Change its place in line, or the bound on its speed.
 
         Raises:
             InvalidState: It is over, runs in another engine, or the engine is closed.
@@ -87,7 +86,7 @@ class Life:
                 self.is_ours = await self._claimed()
             if not self.is_ours or self.board.state.is_terminal:
                 raise InvalidState(f"{self._name} is over, or runs in another process.")
-            self.board.put(rank)
+            change(self.board)
             await self._written()
 
         await self._controlled(work)
@@ -278,7 +277,9 @@ class Life:
             board.queued(False)
             ticking = asyncio.create_task(self._tick())
             try:
-                board.model = await self.desk.transfers.run(board.plan, board.gauge.files)
+                board.model = await self.desk.transfers.run(
+                    board.plan, board.gauge.files, board.bucket
+                )
             finally:
                 self._can_stop = False
                 ticking.cancel()

@@ -195,6 +195,7 @@ class Shared:
         bucket: The bound on the engine's speed.
         waits: Until when (loop time) a host wants no requests.
         job: Whose view this is; connections are shared out by it.
+        own: The bound on that job's speed.
     """
 
     transport: Transport
@@ -203,10 +204,16 @@ class Shared:
     bucket: TokenBucket
     waits: dict[str, float] = field(default_factory=dict)
     job: object = None
+    own: TokenBucket = field(default_factory=TokenBucket)
+
+    def owed(self, nbytes: int = 0) -> float:
+        """Take `nbytes` from what the engine and the job may have; return how long to wait."""
+        now = asyncio.get_running_loop().time()
+        return max(self.bucket.take(nbytes, now), self.own.take(nbytes, now))
 
     async def pay(self, seconds: float) -> None:
         """Wait that long for the bound on the speed, or as long as a changed one takes."""
         while seconds > LIMIT_SECONDS:
             await asyncio.sleep(LIMIT_SECONDS)
-            seconds = self.bucket.take(0, asyncio.get_running_loop().time())
+            seconds = self.owed()
         await asyncio.sleep(seconds)

@@ -8,6 +8,7 @@ from modelfetch.background import Background
 from modelfetch.beside import Beside
 from modelfetch.carrier import Carrier
 from modelfetch.config import Config
+from modelfetch.core.pace import TokenBucket
 from modelfetch.gatherer import published
 from modelfetch.offload import Offload
 from modelfetch.shared import FileProgress
@@ -41,20 +42,23 @@ class Transfers:
         self._carrier = Carrier(config, offload, layout)
         self._beside = Beside(config, offload) if config.isolation == "process" else None
 
-    async def run(self, plan: Plan, progress: Mapping[str, FileProgress]) -> LocalModel:
+    async def run(
+        self, plan: Plan, progress: Mapping[str, FileProgress], bucket: TokenBucket
+    ) -> LocalModel:
         """Fetch all files of a plan and return the model.
 
         Args:
             plan: What to fetch.
             progress: Reported to, for each path of the plan.
+            bucket: The bound on the speed of this alone; it may be changed meanwhile.
 
         Raises:
             ModelFetchError: A file cannot be had; what came is kept.
         """
         token = await self._token()
         if self._beside is not None:
-            return await self._beside.run(plan, progress, token)
-        return await self._background.run(lambda: self._carrier.run(plan, progress, token))
+            return await self._beside.run(plan, progress, token, bucket)
+        return await self._background.run(lambda: self._carrier.run(plan, progress, token, bucket))
 
     def set_rate(self, bytes_per_second: float | None) -> None:
         """Change the bound on the speed of all together; `None` for no bound."""

@@ -52,6 +52,7 @@ class Worker:
         self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
         self._speed = self._began = 0.0
+        self._is_hindered = False
         self._source: Source | None = None
 
     async def run(self) -> None:
@@ -91,7 +92,9 @@ class Worker:
                     break
                 has_worked = True
                 self._crew.end_dropped(now)
+                self._is_hindered = False
                 await self._fetch_lease(lease, source, lane)
+                lane.hindered(self._is_hindered)
                 source = await self._signer.current()
                 is_welcome = self._shared.waits.get(source.host, 0.0) <= self._loop.time()
                 if source.host != lane.host or not is_welcome or not lane.may_stay:
@@ -224,10 +227,11 @@ class Worker:
         self._crew.look_for_slow(now)
 
     async def _throttle(self, nbytes: int, held: _Held, lease: Lease) -> None:
-        wait = self._shared.bucket.take(nbytes, self._loop.time())
+        wait = self._shared.owed(nbytes)
         if wait >= HOLD_SECONDS:
             await self._store(held, lease)
         if wait >= MIN_SLEEP:
+            self._is_hindered |= self._shared.own.take(0, self._loop.time()) > 0
             await self._shared.pay(wait)
 
 

@@ -193,6 +193,20 @@ async def test_its_warnings_are_the_hosts(
     assert "nobody foresaw" in caplog.text
 
 
+async def test_the_rate_of_one_job_can_be_changed_there_too(
+    hub: FakeHub, isolated: Settings
+) -> None:
+    content = coded(4 * MiB)
+    hub.add(REPO, {FILE: content})
+    async with Engine(**isolated(hub)) as engine:
+        job = await engine.download(REPO, LABEL, max_bytes_per_second=1)
+        async for status in job.events():
+            if status.downloaded_bytes:
+                break
+        await job.set_limit(None)
+        assert_is(await job.result(), content)
+
+
 async def test_the_rate_can_be_changed_there_too(hub: FakeHub, isolated: Settings) -> None:
     content = coded(4 * MiB)
     hub.add(REPO, {FILE: content})

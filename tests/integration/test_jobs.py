@@ -649,6 +649,35 @@ async def test_the_bound_on_the_speed_can_be_changed_while_a_job_runs(
         engine.set_limit(None)
 
 
+async def test_a_job_may_have_a_bound_of_its_own(hub: FakeHub, settings_for: Settings) -> None:
+    """A byte a second is never over: not while another job ends, and not in the next engine."""
+    content = coded(8 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.add("owner/other-GGUF", {FILE: content})
+    settings = settings_for(hub, resume_on_start=True)
+    async with Engine(**settings) as engine:
+        with pytest.raises(InvalidConfiguration):
+            await engine.download(REPO, LABEL, max_bytes_per_second=0)
+        job = await engine.download(REPO, LABEL, max_bytes_per_second=1)
+        assert_is(await (await engine.download("owner/other-GGUF", LABEL)).result(), content)
+        assert (await engine.download(REPO, LABEL, max_bytes_per_second=5)).id == job.id
+        assert job.max_bytes_per_second == 1
+        await job.pause()
+        await job.set_limit(2)
+    async with Engine(**settings) as engine:
+        job = engine.job(str(job.id))
+        assert job.max_bytes_per_second == 2
+        await job.resume()
+        await until(job.events(), lambda status: status.downloaded_bytes > 0)
+        with pytest.raises(InvalidConfiguration):
+            await job.set_limit(float("nan"))
+        assert job.state is JobState.DOWNLOADING
+        await job.set_limit(None)
+        assert_is(await job.result(), content)
+        with pytest.raises(InvalidState):
+            await job.set_limit(None)
+
+
 # --- controls -------------------------------------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import contextlib
 
 import pytest
@@ -10,6 +11,13 @@ import pytest
 from modelfetch.lanes import Lane, Lanes
 
 HOST = "cdn.example"
+
+
+class Job:
+    """Whose a lane is."""
+
+
+JOBS = collections.defaultdict[str, Job](Job)
 
 
 class User:
@@ -22,7 +30,7 @@ class User:
         self.task = asyncio.create_task(self._use(lanes, job, host))
 
     async def _use(self, lanes: Lanes, job: str, host: str) -> None:
-        async with lanes.lane(host, job, job) as self.lane:
+        async with lanes.lane(host, JOBS[job], job) as self.lane:
             self.was_dismissed = self.lane is None
             if not self.was_dismissed:
                 await self._enough.wait()
@@ -141,7 +149,7 @@ async def test_one_lane_goes_round(jobs: int) -> None:
     async def fetch(job: int) -> None:
         left = 3
         while left:
-            async with lanes.lane(HOST, job, job) as lane:
+            async with lanes.lane(HOST, JOBS[str(job)], job) as lane:
                 assert lane is not None
                 while left:
                     turns.append(job)
@@ -152,3 +160,27 @@ async def test_one_lane_goes_round(jobs: int) -> None:
 
     await asyncio.gather(*(fetch(job) for job in range(jobs)))
     assert turns == [*range(jobs)] * 3
+
+
+async def test_a_job_with_a_bound_of_its_own_leaves_the_lanes_to_the_others() -> None:
+    lanes = Lanes(6, adaptive=False)
+    lanes.narrow(JOBS["bounded"])
+    bounded = [User(lanes, "bounded") for _ in range(6)]
+    free = [User(lanes, "free") for _ in range(6)]
+    await settle()
+    assert (having(bounded), having(free)) == (1, 5)
+    assert all(user.lane.may_stay for user in free if user.lane), "they would have them again"
+    lane = next(user.lane for user in bounded if user.lane)
+    lane.hindered(True)
+    assert lane.may_stay, "one is kept"
+    await free[0].leave()
+    await free[1].leave()
+    await settle()
+    assert (having(bounded), having(free)) == (1, 4)
+    lane.hindered(False)
+    await settle()
+    assert having(bounded) == 2, "there was room under its bound"
+    lane.hindered(True)
+    assert not lane.may_stay
+    for user in [*bounded, *free[2:]]:
+        user.task.cancel()

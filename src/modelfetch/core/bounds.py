@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from modelfetch.errors import InvalidConfiguration
 
-__all__ = ["Bounds"]
+__all__ = ["SPEED", "Bounds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,3 +50,7 @@ class Bounds:
         unit = f" {self.unit}" if self.unit else ""
         none = ", or None" if self.optional else ""
         return f"from {self.low:,g} to {self.high:,g}{unit}{none}"
+
+
+SPEED = Bounds(1, 1e15, "bytes per second", optional=True)
+"""A bound on a speed; `None` for none."""

@@ -48,6 +48,7 @@ class JobRecord:
         priority: Larger runs earlier.
         place: Smaller runs earlier among those of one priority.
         ended_at: When it was over, in seconds since the epoch; `None` before.
+        max_bytes_per_second: The bound on its speed; `None` for none.
     """
 
     plan: Plan
@@ -57,6 +58,7 @@ class JobRecord:
     priority: int = 0
     place: int = 0
     ended_at: float | None = None
+    max_bytes_per_second: float | None = None
 
     @property
     def job_id(self) -> str:
@@ -145,6 +147,7 @@ def _check(record: JobRecord) -> None:
         and bool(paths)
         and [file.path for file in status.files] == paths
         and all(0 <= file.size_bytes < 1 << 62 for file in plan.files)
+        and (record.max_bytes_per_second is None or record.max_bytes_per_second > 0)
         and (status.error is None or {"type", "message"} <= status.error.keys())
     )
     if not is_sound:
