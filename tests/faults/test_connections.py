@@ -11,6 +11,7 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
 
 from modelfetch import Engine, HubUnavailable, JobState, NetworkError
 from modelfetch.core.concurrency import START
+from modelfetch.core.retry import RetryPolicy
 from modelfetch.testing import Delay, FakeHub, LoggedRequest, Slow, Stall, Status
 
 Settings = Callable[..., dict[str, Any]]
@@ -62,7 +63,8 @@ async def test_a_host_that_refuses_gets_fewer(hub: FakeHub, patient: Settings) -
         return busy > 2
 
     hub.script(Status(429, headers={"Retry-After": "0"}), times=None, when=is_too_many)
-    async with Engine(**patient(hub)) as engine:
+    retry = RetryPolicy(attempts=100, base_seconds=0.01, max_seconds=0.05)
+    async with Engine(**patient(hub, retry=retry)) as engine:
         assert_is(await (await engine.download(REPO, LABEL)).result(), content)
     assert max(at_once[-5:]) <= 3
 
@@ -138,3 +140,24 @@ async def test_two_jobs_share_the_connections(hub: FakeHub, patient: Settings) -
         await second.result()
         assert first.status.state is JobState.DOWNLOADING
         await first.result()
+
+
+async def test_a_job_with_a_bound_has_the_connections_that_it_can_use(
+    hub: FakeHub, patient: Settings
+) -> None:
+    """One at first, and more only where that is slower than its bound."""
+    content = coded(12 * MiB)
+    hub.add(REPO, {FILE: content})
+    most = 0
+    async with Engine(**patient(hub)) as engine:
+        job = await engine.download(REPO, LABEL, max_bytes_per_second=6.0 * MiB)
+        async for status in job.events():
+            most = max(most, status.connections)
+    assert_is(await job.result(), content)
+    assert (most, peers(hub)) == (1, 1)
+    hub.rate = 8.0 * MiB
+    hub.add(REPO, {FILE: coded(24 * MiB, seed=2)})
+    async with Engine(**patient(hub)) as engine:
+        job = await engine.download(REPO, LABEL, max_bytes_per_second=1e12)
+        await job.result()
+    assert peers(hub) > 2
