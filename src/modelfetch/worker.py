@@ -27,6 +27,7 @@ from modelfetch.crew import Crew
 from modelfetch.errors import HubUnavailable, NetworkError, Offline
 from modelfetch.hub import Source
 from modelfetch.lanes import Lane
+from modelfetch.offload import carried_out
 from modelfetch.transport import Reply
 from modelfetch.types import Span
 
@@ -213,10 +214,8 @@ class Worker:
         held.parts, held.start = [], held.stop
         if not parts:
             return
-        for gap in self._transfer.reserve(span):
-            fresh = parts if gap == span else _cut(parts, span.start, gap)
-            await self._shared.offload(self._partial.write, gap.start, fresh)
-            self._transfer.landed(lease, gap, now)
+        # Who is dropped during a write has written all the same, and nobody else writes that.
+        await carried_out(asyncio.create_task(self._write(parts, span, lease, now)))
         lease.position = max(lease.position, span.stop)
         self._progress.landed = max(self._progress.landed, self._transfer.done.size)
         # A mean that follows changes within a few pieces; the first measure counts in full.
@@ -225,6 +224,17 @@ class Worker:
         lease.speed = self._speed
         self._bell.ring()
         self._crew.look_for_slow(now)
+
+    async def _write(self, parts: list[memoryview], span: Span, lease: Lease, now: float) -> None:
+        gaps = self._transfer.reserve(span)
+        try:
+            for gap in gaps:
+                fresh = parts if gap == span else _cut(parts, span.start, gap)
+                await self._shared.offload(self._partial.write, gap.start, fresh)
+                self._transfer.landed(lease, gap, now)
+        except BaseException:
+            self._transfer.unreserve(gaps)
+            raise
 
     async def _throttle(self, nbytes: int, held: _Held, lease: Lease) -> None:
         wait = self._shared.owed(nbytes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
 from modelfetch import Engine, HubUnavailable, JobState, NetworkError
 from modelfetch.core.concurrency import START
 from modelfetch.core.retry import RetryPolicy
+from modelfetch.storage.partial import PartialFile
 from modelfetch.testing import Delay, FakeHub, LoggedRequest, Slow, Stall, Status
 
 Settings = Callable[..., dict[str, Any]]
@@ -93,6 +95,30 @@ async def test_the_last_connection_that_falls_silent_holds_up_nothing(
     async with Engine(**patient(hub, connections=2)) as engine:
         assert_is(await (await engine.download(REPO, LABEL)).result(), content)
     assert hub.bytes_sent_twice(FILE) < MiB
+
+
+async def test_a_write_that_outlives_its_connection_is_not_lost(
+    hub: FakeHub, patient: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is slow, so the lease is taken over; its bytes are written by nobody else."""
+    monkeypatch.setattr("modelfetch.core.transfer.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("modelfetch.core.transfer.SPLIT_SECONDS", 0.1)
+    write = PartialFile.write
+
+    def slow(partial: PartialFile, offset: int, parts: list[memoryview]) -> None:
+        if offset == 0:
+            for _ in range(1000):
+                again = [r for r in hub.requests("cdn") if r.asked and r.asked[0] == 0][1:]
+                if any(request.is_finished for request in again):
+                    break
+                time.sleep(0.01)
+        write(partial, offset, parts)
+
+    monkeypatch.setattr(PartialFile, "write", slow)
+    content = coded(8 * MiB)
+    hub.add(REPO, {FILE: content})
+    async with Engine(**patient(hub, connections=2)) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
 
 
 async def test_a_mirror_may_take_its_time_to_begin(hub: FakeHub, settings_for: Settings) -> None:

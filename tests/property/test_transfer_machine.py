@@ -131,6 +131,7 @@ class Connection:
     response: Response
     span: Span
     at: int
+    writing: list[Span] | None = None
 
 
 class Process:
@@ -197,6 +198,8 @@ class Process:
     def receive(self, number: int, count: int, now: float) -> None:
         one = self.open[number]
         lease = one.lease
+        if one.writing is not None:
+            return
         end = min(one.span.stop, lease.stop, one.span.start + one.response.length)
         stop = min(end, one.at + count)
         while one.at < stop:
@@ -209,20 +212,49 @@ class Process:
             self.drop(number)
 
     def store(self, one: Connection, span: Span, now: float) -> None:
-        begins = one.response.begins + span.start - one.span.start
-        is_right = one.response.is_right and begins == span.start
         for gap in self.transfer.reserve(span):
-            assert not self.mine.covers(gap), "bytes that may be hashed are not written again"
-            assert all(g == gap for g in self.mine.gaps(gap))
-            self.mine.add(gap)
-            self.disk.write(gap, is_right)
-            self.recorded.append(gap)
-            crc32 = zlib.crc32(f"{gap} {is_right}".encode())
-            self.disk.journal += self.encoder.piece(Piece(gap, crc32))
-            self.transfer.landed(one.lease, gap, now)
+            self.write(one, gap, now)
         one.lease.position = max(one.lease.position, span.stop)
 
+    def begin_write(self, number: int) -> None:
+        """Hand the next piece to a disk that takes its time."""
+        one = self.open[number]
+        stop = min(one.span.stop, one.lease.stop, one.span.start + one.response.length)
+        if one.writing is None and one.at < stop:
+            span = Span(one.at, piece_end(one.at, stop))
+            one.writing = self.transfer.reserve(span)
+            one.at = span.stop
+
+    def end_write(self, number: int, now: float, *, is_written: bool) -> None:
+        one = self.open[number]
+        if one.writing is None:
+            return
+        gaps, one.writing = one.writing, None
+        if is_written:
+            for gap in gaps:
+                self.write(one, gap, now)
+            one.lease.position = max(one.lease.position, one.at)
+        else:
+            self.transfer.unreserve(gaps)
+        if one.lease.is_dropped or not is_written:
+            self.close(number)
+
+    def write(self, one: Connection, gap: Span, now: float) -> None:
+        begins = one.response.begins + gap.start - one.span.start
+        is_right = one.response.is_right and begins == gap.start
+        assert not self.mine.covers(gap), "bytes that may be hashed are not written again"
+        assert all(g == gap for g in self.mine.gaps(gap))
+        self.mine.add(gap)
+        self.disk.write(gap, is_right)
+        self.recorded.append(gap)
+        crc32 = zlib.crc32(f"{gap} {is_right}".encode())
+        self.disk.journal += self.encoder.piece(Piece(gap, crc32))
+        self.transfer.landed(one.lease, gap, now)
+
     def close(self, number: int) -> None:
+        self.end_write(number, 0.0, is_written=True)
+        if number not in self.open:
+            return
         self.transfer.release(self.open.pop(number).lease)
 
     def drop(self, number: int) -> None:
@@ -332,8 +364,23 @@ class Downloads(RuleBasedStateMachine):
         self.now += seconds
         process.transfer.drop_slow(self.now)
         for number, one in list(process.open.items()):
-            if one.lease.is_dropped:
+            if one.lease.is_dropped and one.writing is None:
                 process.close(number)
+
+    @rule(which=st.integers(0, 1), pick=st.integers(0, 3), seconds=pauses)
+    def a_write_begins(self, which: int, pick: int, seconds: float) -> None:
+        process = self.process(which)
+        self.now += seconds
+        if process.open:
+            process.begin_write(sorted(process.open)[pick % len(process.open)])
+
+    @rule(which=st.integers(0, 1), pick=st.integers(0, 3), is_written=st.booleans())
+    def a_write_ends(self, which: int, pick: int, is_written: bool) -> None:
+        process = self.process(which)
+        if process.open:
+            number = sorted(process.open)[pick % len(process.open)]
+            process.end_write(number, self.now, is_written=is_written)
+        self.finish(which)
 
     @rule(which=st.integers(0, 1), late=st.integers(0, 3))
     def flush(self, which: int, late: int) -> None:

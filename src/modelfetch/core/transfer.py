@@ -162,11 +162,21 @@ class Transfer:
         """Return the parts of `span` to write: those that nobody has written or is writing.
 
         Bytes that are on disk may have been hashed. Written once more, from a server that sends
-        others this time, they would be published under a hash that is not theirs.
+        others this time, they would be published under a hash that is not theirs. Whoever reserves
+        is the only one to write: each part is either `landed` afterwards, or given to `unreserve`.
         """
         gaps = list(self._settled.gaps(span))
         self._settled.add(span)
         return gaps
+
+    def unreserve(self, spans: Iterable[Span]) -> None:
+        """Give back what `reserve` returned, as far as it did not land: it was not written.
+
+        It can be leased again at once: others may have fetched it too, and left it to this write.
+        """
+        for gap in [gap for span in spans for gap in self.done.gaps(span)]:
+            self._settled.remove(gap)
+            self._claimed.remove(gap)
 
     def landed(self, lease: Lease, span: Span, now: float) -> int:
         """Record that `span` of `lease` is on disk; return how many of its bytes were new."""

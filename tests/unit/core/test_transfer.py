@@ -180,6 +180,21 @@ def test_what_is_written_or_being_written_is_not_written_again() -> None:
     assert transfer.reserve(Span(0, 10)) == [Span(5, 8)]
 
 
+def test_what_could_not_be_written_is_leased_and_written_again() -> None:
+    transfer = Transfer(100, SpanSet())
+    lease = transfer.lease(0.0)
+    assert lease is not None
+    gaps = transfer.reserve(Span(0, 60))
+    transfer.landed(lease, Span(0, 20), 0.0)
+    transfer.unreserve(gaps)
+    lease.position = 100  # somebody else fetched it too, and left it to that write
+    transfer.release(lease)
+    again = transfer.lease(0.0)
+    assert again is not None
+    assert (again.position, again.stop) == (20, 60)
+    assert transfer.reserve(Span(0, 60)) == [Span(20, 60)]
+
+
 def test_while_confined_only_those_spans_are_leased() -> None:
     transfer = Transfer(64 * MiB, SpanSet([Span(0, 10)]))
     transfer.confine(Span(0, 100), Span(50 * MiB, 50 * MiB + 7))
