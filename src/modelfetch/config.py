@@ -58,6 +58,7 @@ _SECONDS = Bounds(0.001, DAY, "seconds")
 _BOUNDS = {
     "connections": Bounds(1, 128, whole=True),
     "max_bytes_per_second": SPEED,
+    "slow_endpoint_rate": Bounds(0, 1e15, "bytes per second"),
     "memory_bytes": Bounds(1, 1 << 60, "bytes", whole=True, optional=True),
     "flush_seconds": _SECONDS,
     "flush_bytes": Bounds(1, 1 << 50, "bytes", whole=True),
@@ -86,6 +87,8 @@ class Config:
         endpoints: Others that have the same repositories, and `endpoint` among them, in the order
             in which they are asked; each but the first only when those before it do not help. Empty
             for `endpoint` alone.
+        slow_endpoint_rate: Bytes per second; where a file comes slower than that, the other
+            `endpoints` are tried. 0 for never.
         token: Access token; `None` for the one that huggingface_hub finds, `False` for none.
         proxy: URL of a proxy, which may have a user and a password; `None` for those of the
             environment, `False` for none.
@@ -154,6 +157,9 @@ class Config:
     )
     endpoints: tuple[str, ...] = field(
         default_factory=setting("endpoints", names_of, lambda: names_of(""))
+    )
+    slow_endpoint_rate: float = field(
+        default_factory=setting("slow_endpoint_rate", parse_rate, lambda: 1e6)
     )
     token: str | bool | None = field(
         default_factory=setting("token", token_of, lambda: None), repr=False

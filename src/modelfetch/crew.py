@@ -62,10 +62,17 @@ class Crew:
             self._requests.pop(lease).reschedule(now)
 
     def look_for_slow(self, now: float) -> None:
-        """End the requests that are far slower than the others; cheap to call often."""
+        """End the requests that are far slower than the others, or than those of another endpoint.
+
+        Cheap to call often.
+        """
         if now - self._looked_at >= LOOK_SECONDS:
             self._looked_at = now
             self.transfer.drop_slow(now)
+            left = self.transfer.size_bytes - self.transfer.done.size
+            most = self.shared.most
+            if not self.transfer.is_streaming and self.signer.is_outpaced(left, most, now):
+                self.transfer.drop_all()
             self.end_dropped(now)
 
     def disband(self) -> None:

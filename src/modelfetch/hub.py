@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import quote
 
 from modelfetch.config import Config
+from modelfetch.core.contest import Contest
 from modelfetch.core.expiry import lifetime, signers_clock
 from modelfetch.core.failover import Failure, leads_on, outcome
 from modelfetch.core.origins import host_of, next_url, origin
@@ -55,11 +56,14 @@ class Source:
         lifetime_seconds: How long it is good for, when it says so.
         shun: Says that it is of no use, so that another endpoint is asked next; `None` where there
             is no other.
+        outpaced: Takes bytes per second that came from there of late; returns whether another
+            endpoint is to be asked now. `None` where there is no other.
     """
 
     url: str
     lifetime_seconds: float | None = None
     shun: Callable[[], None] | None = None
+    outpaced: Callable[[float], bool] | None = None
 
     @property
     def host(self) -> str:
@@ -126,7 +130,8 @@ class Locator:
         self, config: Config, transport: Transport, repo: str, commit: str, file: RemoteFile
     ) -> None:
         self._places = places_of(config)
-        self._others = len(self._places) > 1
+        hosts = tuple(place.host for place in self._places)
+        self._contest = Contest(hosts, config.slow_endpoint_rate)
         self._transport = transport
         self._repo, self._commit, self._file = repo, commit, file
 
@@ -148,12 +153,24 @@ class Locator:
                     break
                 self._shun(place)
             else:
-                return replace(source, shun=partial(self._shun, place)) if self._others else source
+                if len(self._places) == 1:
+                    return source
+                return replace(
+                    source,
+                    shun=partial(self._shun, place),
+                    outpaced=partial(self._outpaced, place),
+                )
         raise outcome(failures, in_transfer=True)
 
     def _shun(self, place: Place) -> None:
+        self._contest.failed(place.host)
         self._places.remove(place)
         self._places.append(place)
+
+    def _outpaced(self, place: Place, speed: float) -> bool:
+        best = self._contest.measured(place.host, speed)
+        self._places.sort(key=lambda other: other.host != best)
+        return best != place.host
 
 
 async def locate(

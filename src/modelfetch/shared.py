@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from modelfetch.core.pace import TokenBucket
+from modelfetch.core.contest import MEASURE_SECONDS
+from modelfetch.core.pace import SpeedWindow, TokenBucket
 from modelfetch.core.tensors import Header
 from modelfetch.errors import HubUnavailable, ModelFetchError, NetworkError, RateLimited
 from modelfetch.hub import Source
@@ -93,6 +94,8 @@ class Signer:
         self._refusals = 0
         self._gives_ranges = False
         self._wholes = 0
+        self._speed = SpeedWindow(MEASURE_SECONDS)
+        self._measured_at = 0.0
 
     async def current(self) -> Source:
         """Return the URL, asking the Hub for it if there is none that will do.
@@ -136,10 +139,40 @@ class Signer:
         else:
             self.source, self.etag = source, None
             self._gives_ranges, self._wholes = False, 0
+            self._begin_measure(now())
             life = source.lifetime_seconds
             early = None if life is None else life - min(RENEWAL_SECONDS, life / 10)
             self._renew_at = None if early is None else now() + early
         return self.source
+
+    def arrived(self, source: Source, nbytes: int, now: float) -> None:
+        """Record bytes from `source`, at a time of the loop."""
+        if source is self.source and source.outpaced is not None:
+            self._speed.add(nbytes, now)
+
+    def is_outpaced(self, left: int, most: float | None, now: float) -> bool:
+        """Return whether another endpoint may be faster; then that is next.
+
+        Args:
+            left: Bytes that are missing: few are not worth it.
+            most: Bytes per second that the user allows; `None` for no bound.
+            now: Time of the loop.
+        """
+        if self.source is None or self.source.outpaced is None:
+            return False
+        if now - self._measured_at < MEASURE_SECONDS:
+            return False
+        speed = self._speed.speed(now)
+        self._begin_measure(now)
+        is_bound = most is not None and speed > most / 2
+        is_near = left < speed * MEASURE_SECONDS
+        if is_bound or is_near or not self.source.outpaced(speed):
+            return False
+        self.source = None
+        return True
+
+    def _begin_measure(self, now: float) -> None:
+        self._speed, self._measured_at = SpeedWindow(MEASURE_SECONDS), now
 
     def _is_due(self) -> bool:
         return self._renew_at is not None and asyncio.get_running_loop().time() >= self._renew_at
@@ -205,6 +238,12 @@ class Shared:
     waits: dict[str, float] = field(default_factory=dict)
     job: object = None
     own: TokenBucket = field(default_factory=TokenBucket)
+
+    @property
+    def most(self) -> float | None:
+        """Bytes per second that this job may have; `None` for no bound."""
+        rates = [rate for rate in (self.bucket.rate, self.own.rate) if rate is not None]
+        return min(rates, default=None)
 
     def owed(self, nbytes: int = 0) -> float:
         """Take `nbytes` from what the engine and the job may have; return how long to wait."""

@@ -80,13 +80,23 @@ class Worker:
             await self._rest(budget.delay(random.random()))
 
     async def _work(self) -> bool:
-        """Fetch leases for as long as there are some and the lane is ours; return whether any."""
+        """Fetch leases for as long as there are some and the lane is ours.
+
+        Returns:
+            Whether there may be more to do at once.
+        """
         source = await self._willing_source()
         if self._transfer.is_complete:
             return False
         has_worked = False
         async with self._shared.lanes.lane(source.host, self._shared.job, self._crew) as lane:
             while lane is not None:
+                source = await self._signer.current()
+                is_welcome = self._shared.waits.get(source.host, 0.0) <= self._loop.time()
+                if source.host != lane.host or not is_welcome:
+                    return True  # who waits for a lane may wait for one to a host that was left
+                if has_worked and not lane.may_stay:
+                    break
                 now = self._loop.time()
                 lease = self._transfer.lease(now, self._speed, lane.among)
                 if lease is None:
@@ -96,10 +106,6 @@ class Worker:
                 self._is_hindered = False
                 await self._fetch_lease(lease, source, lane)
                 lane.hindered(self._is_hindered)
-                source = await self._signer.current()
-                is_welcome = self._shared.waits.get(source.host, 0.0) <= self._loop.time()
-                if source.host != lane.host or not is_welcome or not lane.may_stay:
-                    break
         return has_worked
 
     async def _fetch_lease(self, lease: Lease, source: Source, lane: Lane) -> None:
@@ -110,7 +116,7 @@ class Worker:
                 await self._fetch(lease, source, lane)
         except TimeoutError:
             raise NetworkError(
-                f"{source.host} was far slower here than over other connections.", host=source.host
+                f"{source.host} was far slower here than elsewhere.", host=source.host
             ) from None
         finally:
             self._progress.connections -= 1
@@ -134,7 +140,7 @@ class Worker:
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
             self._signer.accepted(verdict.etag)
-            await self._receive(reply, lease, verdict.span, lane)
+            await self._receive(reply, lease, verdict.span, lane, source)
 
     @contextlib.asynccontextmanager
     async def _answer(self, source: Source, asked: Span, lane: Lane) -> AsyncIterator[Reply]:
@@ -186,12 +192,15 @@ class Worker:
         while not self._transfer.is_complete and (left := until - self._loop.time()) > 0:
             await self._bell.wait(left)
 
-    async def _receive(self, reply: Reply, lease: Lease, span: Span, lane: Lane) -> None:
+    async def _receive(
+        self, reply: Reply, lease: Lease, span: Span, lane: Lane, source: Source
+    ) -> None:
         held = _Held(span.start, self._loop.time())
         try:
             async for chunk in reply.chunks():
                 self._progress.received += len(chunk)
                 lane.arrived(len(chunk), self._loop.time())
+                self._signer.arrived(source, len(chunk), self._loop.time())
                 rest = memoryview(chunk)
                 while rest and held.stop < (end := min(span.stop, lease.stop)):
                     room = piece_end(held.stop, end) - held.stop

@@ -19,6 +19,7 @@ from modelfetch import (
     ModelNotFound,
     NetworkError,
 )
+from modelfetch.core.concurrency import START
 from modelfetch.hub import Source
 from modelfetch.shared import Signer
 from modelfetch.testing import FakeHub, Fault, HtmlPage, RateLimited, Reset, Stall, Status
@@ -309,6 +310,36 @@ async def test_only_who_has_the_url_in_use_can_say_that_it_is_of_no_use() -> Non
     assert shunned == ["a"]
     signer.distrust()
     assert shunned == ["a", "b"]
+
+
+async def test_an_endpoint_that_is_slow_is_left_and_its_bytes_kept(
+    hub: FakeHub, mirror: FakeHub, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelfetch.shared.MEASURE_SECONDS", 0.5)
+    content = coded(24 * MiB)
+    for each in (hub, mirror):
+        each.add(REPO, {FILE: content})
+    mirror.rate = 100_000.0
+    async with Engine(**{**settings, "connections": 16, "slow_endpoint_rate": 10e6}) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
+    assert 0 < mirror.sent_bytes() < hub.sent_bytes() / 2
+    assert mirror.sent_bytes() + hub.sent_bytes() < content.size + MiB
+    assert len(mirror.requests("cdn")) == START, "who waited for its turn there went elsewhere"
+
+
+@pytest.mark.parametrize("more", [{"slow_endpoint_rate": 0}, {"max_bytes_per_second": 2.0 * MiB}])
+async def test_nobody_else_is_asked_where_slow_is_what_the_user_wants(
+    hub: FakeHub,
+    mirror: FakeHub,
+    settings: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    more: dict[str, Any],
+) -> None:
+    monkeypatch.setattr("modelfetch.shared.MEASURE_SECONDS", 0.5)
+    mirror.rate = 1.0 * MiB
+    async with Engine(**{**settings, "slow_endpoint_rate": 100e6, **more}) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), CONTENT)
+    assert hub.log == []
 
 
 async def test_when_all_are_down_the_budget_ends_it(

@@ -224,6 +224,11 @@ class Transfer:
             if pace * FAR < usual and lease.remaining > pace * SILENT_SECONDS:
                 lease.is_dropped = True
 
+    def drop_all(self) -> None:
+        """Drop all leases: there is a better place to ask."""
+        for lease in self._leases:
+            lease.is_dropped = True
+
     def confine(self, *spans: Span) -> None:
         """Lease from now on only what lies in `spans`; everything again when there are none."""
         self._within = spans or (Span(0, self.size_bytes),)
