@@ -22,8 +22,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -59,7 +60,8 @@ class Reply:
     status: int
     headers: Mapping[str, str]
     _response: aiohttp.ClientResponse
-    _patience: float = 30.0
+    _patience: float
+    _blame: Callable[[], None]
 
     @property
     def host(self) -> str:
@@ -71,6 +73,10 @@ class Reply:
         """The server's id of this request, whatever it calls it."""
         names = ("X-Request-Id", "X-Amz-Cf-Id", "x-amz-request-id", "CF-Ray")
         return next((self.headers[name] for name in names if name in self.headers), None)
+
+    def blame(self) -> None:
+        """Say that the connection was of no use, so that others go to another address."""
+        self._blame()
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, in chunks of any size.
@@ -198,8 +204,9 @@ class Transport:
         attempt = Attempt()
         try:
             response = await self._answer(method, url, headers, attempt, is_new)
+            blame = partial(self._resolver.failed, attempt)
             try:
-                yield Reply(url, response.status, response.headers, response, self._patience)
+                yield Reply(url, response.status, response.headers, response, self._patience, blame)
             finally:
                 # A body read to its end has given its connection back already.
                 response.close() if method == "GET" else response.release()

@@ -213,6 +213,8 @@ class Worker:
                 if held.stop >= min(span.stop, lease.stop):
                     return
         finally:
+            if lease.is_dropped:
+                reply.blame()
             await self._store(held, lease)
         raise NetworkError(f"{reply.host} ended the body early.", host=reply.host)
 

@@ -47,7 +47,7 @@ class Edge:
         with contextlib.suppress(asyncio.CancelledError, OSError):
             if self.way == "silent":
                 await reader.read()
-            elif self.way == "pass":
+            elif self.way in ("pass", "slow"):
                 await self._pass(reader, writer)
             elif self.way == "half":
                 writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf")
@@ -61,13 +61,17 @@ class Edge:
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._port)
         try:
-            await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer))
+            seconds = 0.1 if self.way == "slow" else 0.0
+            await asyncio.gather(_pump(reader, up_writer), _pump(up_reader, writer, seconds))
         finally:
             up_writer.close()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while data := await reader.read(1 << 16):
+async def _pump(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: float = 0.0
+) -> None:
+    while data := await reader.read(1 << 12 if seconds else 1 << 16):
+        await asyncio.sleep(seconds)
         writer.write(data)
         await writer.drain()
     writer.close()
@@ -150,16 +154,19 @@ async def test_an_address_that_failed_is_not_asked_again(
         assert failures <= most
 
 
-@pytest.mark.parametrize("way", ["silent", "reset", "close"])
+@pytest.mark.parametrize("way", ["silent", "slow", "reset", "close"])
 async def test_an_address_that_is_of_no_use_does_not_keep_the_file(
     way: str, settings_for: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if way == "slow":
+        monkeypatch.setattr("modelfetch.core.transfer.SILENT_SECONDS", 0.3)
     async with edges(monkeypatch, way, "pass", "pass") as (hub, made):
-        hub.rate = 16 * MiB
+        hub.rate = (1 if way == "slow" else 16) * MiB
         async with Engine(**settings_for(hub, connections=6, read_timeout=0.3)) as engine:
             await fetched(engine)
             assert 1 <= made[0].taken <= 3, "each of the first connections there, and no other"
-            assert hub.bytes_sent_twice(FILE) == 0
+            if way != "slow":  # what was on its way there is lost
+                assert hub.bytes_sent_twice(FILE) == 0
             before = made[0].taken
             hub.repos.clear()
             hub.add(REPO, {FILE: (again := coded(8 * MiB, seed=2))})
