@@ -290,6 +290,26 @@ async def test_a_blob_that_is_a_link_to_nothing_is_damaged(
     assert_same(blob(place, Q8), CONTENT[Q8])
 
 
+@pytest.mark.timeout(20)
+async def test_what_has_no_end_or_never_begins_is_not_waited_for(
+    stocked: str, cache: Cache, place: Path
+) -> None:
+    """A link to a device in the place of a file, pipes in the place of journals and checksums."""
+    blob(place, Q8).unlink()
+    blob(place, Q8).symlink_to("/dev/zero")
+    flip(blob(place, Q4), 5)
+    partial = folder(place) / "blobs" / f"{'a' * 64}.modelfetch.incomplete"
+    partial.write_bytes(b"some")
+    os.mkfifo(partial.with_suffix(".journal"))
+    sums = blob(place, Q4).with_name(f"{blob(place, Q4).name}.modelfetch.sums")
+    sums.unlink()
+    os.mkfifo(sums)
+    (model,) = await run(cache.models)
+    assert [one.percent for one in model.partials] == [None]
+    found = await run(cache.verify)
+    assert {file.path for file in found.damaged} == {blob(place, Q8), blob(place, Q4)}
+
+
 async def test_an_unknown_model_is_an_error(cache: Cache, stocked: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         await run(cache.verify, "acme/TINY-gguf")

@@ -6,20 +6,18 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from modelfetch.core.journal import decode
 from modelfetch.core.leftovers import Kind
 from modelfetch.core.pieces import SpanSet
 from modelfetch.core.variants import variants
 from modelfetch.inventory import CachedBuild, CachedModel, CachedPartial, DiskUsage
 from modelfetch.storage.disk import free_bytes
+from modelfetch.storage.journals import read_journal
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.scan import Entry, Pointer, RepoScan, disk_bytes, scan_all
 from modelfetch.types import RemoteFile
 
 __all__ = ["builds_in", "disk_usage", "is_busy", "lock_of", "models"]
-
-_MAX_JOURNAL = 64 << 20
 
 
 def models(layout: Layout) -> list[CachedModel]:
@@ -131,11 +129,7 @@ def _size(scan: RepoScan) -> int:
 def _partial(scan: RepoScan, entry: Entry) -> CachedPartial:
     held, size = entry.size_bytes, None
     journal = entry.path.with_name(entry.path.name.removesuffix("incomplete") + "journal")
-    try:
-        with journal.open("rb") as stream:
-            said = decode(stream.read(_MAX_JOURNAL))
-    except OSError:
-        said = None
+    said = read_journal(journal)
     if said is not None:
         spans = (piece.span for piece in said.pieces)
         held = SpanSet(span for span in spans if span.stop <= entry.size_bytes).size
