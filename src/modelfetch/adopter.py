@@ -43,7 +43,8 @@ class Adopter:
         if not self._config.adopt or file.sha256 is None or not file.size_bytes:
             return False
         paths = self._layout.blob(self._plan.repo, file.sha256)
-        async with held(self._offload, BlobLock(paths.lock)):
+        lock = BlobLock(paths.lock)
+        async with held(self._offload, lock):
             if await self._offload(has_size, paths.final, file.size_bytes):
                 return False
             adoption = Adoption(
@@ -53,6 +54,7 @@ class Adopter:
                 file,
                 methods=[Method(word) for word in self._config.adopt_by],
                 durable=self._config.durable,
+                alone=lock.is_exclusive,
             )
             try:
                 while await self._offload(adoption.step):
