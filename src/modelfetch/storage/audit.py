@@ -31,6 +31,7 @@ from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.records import read_text
 from modelfetch.storage.scan import Entry, Pointer, RepoScan, entry_of
+from modelfetch.storage.stock import moved
 from modelfetch.storage.verify import Hasher
 from modelfetch.types import Span
 
@@ -76,12 +77,13 @@ def checkable(found: RepoScan) -> list[Entry]:
     """Return the finished files whose hash is known, by their names or by huggingface_hub's notes.
 
     Without links its files are in the snapshots themselves, and `trees/<commit>.json` lists what
-    each should be.
+    each should be; of ours the checksums tell.
     """
     blobs = [entry for entry in found.of(Kind.BLOB) if _HASH.fullmatch(entry.blob)]
     trees = {commit: _tree(found.folder / "trees" / f"{commit}.json") for commit in found.commits}
+    ours = moved(found)
     for pointer in found.pointers:
-        name = trees[pointer.commit].get(pointer.path)
+        name = trees[pointer.commit].get(pointer.path) or ours.get(pointer.place)
         if pointer.blob is None and name is not None:
             with contextlib.suppress(FileNotFoundError):
                 blobs.append(entry_of(pointer, name))
