@@ -8,17 +8,17 @@ from pathlib import Path
 
 from modelfetch.config import Config
 from modelfetch.core.adoption import Place, PlaceKind, downloads_folder, known_places
-from modelfetch.offload import Offload, held
+from modelfetch.offload import Offload
 from modelfetch.shared import FileProgress
 from modelfetch.storage.adoption import Adoption, Finder
 from modelfetch.storage.catalogs import lmstudio_home
 from modelfetch.storage.copying import Method
 from modelfetch.storage.hashes import HashMemory
 from modelfetch.storage.layout import Layout
-from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.pointers import has_size
 from modelfetch.storage.records import read_text
 from modelfetch.types import Plan, RemoteFile
+from modelfetch.waiting import blob_lock
 
 __all__ = ["Adopter"]
 
@@ -43,7 +43,7 @@ class Adopter:
         if not self._config.adopt or file.sha256 is None or not file.size_bytes:
             return False
         paths = self._layout.blob(self._plan.repo, file.sha256)
-        async with held(self._offload, BlobLock(paths.lock)):
+        async with blob_lock(self._offload, paths, file, progress) as lock:
             if await self._offload(has_size, paths.final, file.size_bytes):
                 return False
             adoption = Adoption(
@@ -53,6 +53,7 @@ class Adopter:
                 file,
                 methods=[Method(word) for word in self._config.adopt_by],
                 durable=self._config.durable,
+                alone=lock.is_exclusive,
             )
             try:
                 while await self._offload(adoption.step):

@@ -24,14 +24,13 @@ from modelfetch.crew import Crew
 from modelfetch.errors import IntegrityError, UnusableModel
 from modelfetch.hub import Source
 from modelfetch.inspector import Doubt, Inspector
-from modelfetch.offload import held
 from modelfetch.shared import Bell, FileProgress, Shared, Signer
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import BlobPaths
-from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.partial import PartialFile
 from modelfetch.storage.verify import new_hasher
 from modelfetch.types import RemoteFile, Span
+from modelfetch.waiting import blob_lock
 from modelfetch.worker import Worker
 
 __all__ = ["FileFetcher"]
@@ -80,9 +79,9 @@ class FileFetcher:
         Raises:
             ModelFetchError: It cannot be had; what came is kept.
         """
-        lock = BlobLock(self._paths.lock)
-        async with held(self._shared.offload, lock):
-            if not await self._shared.offload(self._is_published):
+        offload = self._shared.offload
+        async with blob_lock(offload, self._paths, self._file, self._progress) as lock:
+            if not await offload(self._is_published):
                 await self._fetch(lock.is_exclusive)
         self._progress.landed = self._file.size_bytes
         self._progress.verified = True

@@ -20,6 +20,7 @@ from modelfetch.offload import Offload, held
 from modelfetch.reuse import Reuse
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage import snapshots
+from modelfetch.storage.hashes import HashMemory
 from modelfetch.storage.heads import earlier_version
 from modelfetch.storage.joining import Joining
 from modelfetch.storage.layout import Layout
@@ -161,7 +162,9 @@ async def published(
         model,
         layout.snapshot(model.repo, model.commit),
         config.local_dir,
+        HashMemory(config.state_dir / "hashes.json"),
         lmstudio=config.layout == "lmstudio",
+        durable=config.durable,
     )
     try:
         while await offload(publication.step):

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar, TypeVarTuple
@@ -24,6 +25,7 @@ __all__ = ["Lock", "Lookups", "Offload", "carried_out", "held", "settled"]
 
 # How often a lock that somebody else has is tried: he may end at any moment, or be at it for hours.
 LOCK_POLL_SECONDS = 0.1
+_POLLS_BETWEEN_LOOKS = 10
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -98,10 +100,21 @@ class Lock(Protocol):
 
 
 @contextlib.asynccontextmanager
-async def held(offload: Offload, lock: Lock) -> AsyncIterator[None]:
-    """Hold `lock` inside the `async with`; wait for it before, as long as it takes."""
+async def held(
+    offload: Offload, lock: Lock, meanwhile: Callable[[], Awaitable[None]] | None = None
+) -> AsyncIterator[None]:
+    """Hold `lock` inside the `async with`; wait for it before, as long as it takes.
+
+    Args:
+        offload: Threads for trying it.
+        lock: What to hold.
+        meanwhile: Called every second or so while somebody else has it.
+    """
+    polls = itertools.count()
     try:
-        while not await offload(lock.try_acquire):  # noqa: ASYNC110
+        while not await offload(lock.try_acquire):
+            if meanwhile is not None and next(polls) % _POLLS_BETWEEN_LOOKS == 0:
+                await meanwhile()
             # Another process gives no signal that it is done.
             await asyncio.sleep(LOCK_POLL_SECONDS)
         yield

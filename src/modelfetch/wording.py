@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["human_size", "listing"]
+__all__ = ["human_size", "listing", "printable"]
 
 _MOST_LISTED = 30  # in a message; the fields of an error have everything
 
@@ -25,3 +25,11 @@ def listing(lead: str, shown: Sequence[str]) -> str | None:
     more = len(shown) - _MOST_LISTED
     rest = [f"and {more} more"] if more > 0 else []
     return f"{lead}: {', '.join([*shown[:_MOST_LISTED], *rest])}."
+
+
+def printable(text: object) -> str:
+    """Return a text from strangers so that a terminal shows it, and does nothing it says."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in str(text)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +133,18 @@ def test_du_adds_up() -> None:
     lines = modelfetch("du").stdout.splitlines()
     assert lines[1].split()[-1] == REPO
     assert lines[-1].split()[-1] == "free"
+
+
+def test_names_from_strangers_do_nothing_to_the_terminal(tmp_path: Path) -> None:
+    """Other programs' names in the cache: a sequence for the terminal, another line, no UTF-8."""
+    repo = blob(tmp_path).parents[1]
+    commit = (repo / "refs/main").read_text()
+    (repo / "refs/\x1b[31mred").write_text(commit)
+    for name in (b"x\x1b]0;y\x07\n-Q6_K.gguf", b"\xff-Q5_K_M.gguf"):
+        (repo / "snapshots" / commit / os.fsdecode(name)).symlink_to("nowhere")
+    (repo / "blobs/\x1b[2J.incomplete").touch()
+    for words in (["ls"], ["verify"], ["prune", "--older-than", "0"], ["rm", REPO]):
+        done = modelfetch(*words)
+        assert done.exit_code in (0, 7), done.output
+        assert "\\x1b" in done.output
+        assert all(line.isprintable() for line in done.output.split("\n"))

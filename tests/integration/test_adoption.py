@@ -16,8 +16,12 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_same, coded, final_name
 
 from modelfetch import Config, Engine, InvalidConfiguration, Job
 from modelfetch.cli import _cli
-from modelfetch.storage import adoption
+from modelfetch.core.adoption import Place, PlaceKind
+from modelfetch.storage import adoption, copying, hashes
+from modelfetch.storage.copying import Method
+from modelfetch.storage.layout import Layout
 from modelfetch.testing import FakeHub
+from modelfetch.types import RemoteFile
 
 Settings = Callable[..., dict[str, Any]]
 CONTENT = coded(3 * MiB + 1)
@@ -186,13 +190,13 @@ async def test_what_was_hashed_once_is_not_hashed_again_until_it_changes(
     other = lm_studio(home)
     put(other, bytes(CONTENT.size))
     hashed: list[str] = []
-    original = adoption._hashed
+    original = adoption.hashed
 
     def counting(path: Path) -> Any:
-        hashed.append(path.name)
+        hashed.append("a draft" if "-adopt." in path.name else path.name)
         return original(path)
 
-    monkeypatch.setattr(adoption, "_hashed", counting)
+    monkeypatch.setattr(adoption, "hashed", counting)
     for number in (1, 2):
         async with open_engine(cache_dir=tmp_path / str(number)) as engine:
             await fetched(engine)
@@ -201,7 +205,7 @@ async def test_what_was_hashed_once_is_not_hashed_again_until_it_changes(
     os.utime(other, ns=(1, 1))
     async with open_engine(cache_dir=tmp_path / "3") as engine:
         await fetched(engine)
-    assert hashed[1:] == [other.name, f"{CONTENT.sha256}.modelfetch-adopt.incomplete"]
+    assert hashed[1:] == [other.name, "a draft"]
 
 
 async def test_the_memory_is_not_believed(
@@ -253,6 +257,64 @@ async def test_odd_things_in_the_folders_of_others_do_no_harm(
         await fetched(engine)
 
 
+async def test_a_cache_of_huggingface_hub_without_links(
+    hub: FakeHub, open_engine: Any, home: Path
+) -> None:
+    """On Windows it moves a file to its name in the snapshot, and there is no blob."""
+    repo = home / ".cache/huggingface/hub/models--someone--else"
+    source = put(repo / "snapshots" / ("c" * 40) / "sub" / "x.gguf")
+    async with open_engine() as engine:
+        job = await fetched(engine)
+    assert job.status.files[0].adopted_from == str(source)
+    assert hub.requests("cdn") == []
+
+
+def adoption_by(place: Path, source: Path, *, alone: bool) -> adoption.Adoption:
+    return adoption.Adoption(
+        adoption.Finder([Place(PlaceKind.FOLDER, str(source.parent))]),
+        hashes.HashMemory(place / "hashes.json"),
+        Layout(place).blob(REPO, CONTENT.sha256),
+        RemoteFile(FILE, CONTENT.size, CONTENT.sha256),
+        methods=[Method.COPY],
+        durable=False,
+        alone=alone,
+    )
+
+
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_two_that_no_lock_parts_do_not_get_in_each_other_s_way(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    """One begins while the other is about to give its copy its name."""
+    monkeypatch.setattr(hashes, "STRIDE", MiB)
+    monkeypatch.setattr(copying, "STRIDE", MiB)
+    source = put(tmp_path / "usb/x.gguf")
+    one, other = (adoption_by(place, source, alone=False) for _ in range(2))
+    for _ in range(steps):
+        one.step()
+    for _ in range(5):
+        other.step()
+    while one.step():
+        pass
+    final = Layout(place).blob(REPO, CONTENT.sha256).final
+    assert one.source == source
+    assert_same(final, CONTENT)
+    other.close()
+    assert [path.name for path in final.parent.iterdir()] == [final.name]
+
+
+def test_what_a_killed_one_left_goes_with_the_next(place: Path, tmp_path: Path) -> None:
+    source = put(tmp_path / "usb/x.gguf")
+    paths = Layout(place).blob(REPO, CONTENT.sha256)
+    left, other = (put(paths.draft(token, "adopt"), b"some") for token in ("0" * 8, "1" * 8))
+    os.utime(left, (1, 1))
+    for alone, after in ((False, [other.name]), (True, [])):
+        adopting = adoption_by(place, source, alone=alone)
+        while adopting.step():
+            pass
+        assert [path.name for path in paths.drafts("adopt")] == after
+
+
 async def test_it_can_be_turned_off(hub: FakeHub, open_engine: Any, home: Path) -> None:
     ollama(home)
     async with open_engine(adopt=False) as engine:
@@ -266,10 +328,10 @@ async def test_cancelling_in_the_middle_leaves_nothing(
     hub: FakeHub, open_engine: Any, home: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ollama(home)
-    monkeypatch.setattr(adoption, "STRIDE", MiB)
+    monkeypatch.setattr(hashes, "STRIDE", MiB)
     reached = asyncio.Event()
     loop = asyncio.get_running_loop()
-    original = adoption._hashed
+    original = adoption.hashed
 
     def slow(path: Path) -> Iterator[bool]:
         loop.call_soon_threadsafe(reached.set)
@@ -277,7 +339,7 @@ async def test_cancelling_in_the_middle_leaves_nothing(
             yield True
         yield from original(path)
 
-    monkeypatch.setattr(adoption, "_hashed", slow)
+    monkeypatch.setattr(adoption, "hashed", slow)
     async with open_engine() as engine:
         job = await engine.download(REPO, LABEL)
         await reached.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -290,6 +291,26 @@ async def test_a_blob_that_is_a_link_to_nothing_is_damaged(
     assert_same(blob(place, Q8), CONTENT[Q8])
 
 
+@pytest.mark.timeout(20)
+async def test_what_has_no_end_or_never_begins_is_not_waited_for(
+    stocked: str, cache: Cache, place: Path
+) -> None:
+    """A link to a device in the place of a file, pipes in the place of journals and checksums."""
+    blob(place, Q8).unlink()
+    blob(place, Q8).symlink_to("/dev/zero")
+    flip(blob(place, Q4), 5)
+    partial = folder(place) / "blobs" / f"{'a' * 64}.modelfetch.incomplete"
+    partial.write_bytes(b"some")
+    os.mkfifo(partial.with_suffix(".journal"))
+    sums = blob(place, Q4).with_name(f"{blob(place, Q4).name}.modelfetch.sums")
+    sums.unlink()
+    os.mkfifo(sums)
+    (model,) = await run(cache.models)
+    assert [one.percent for one in model.partials] == [None]
+    found = await run(cache.verify)
+    assert {file.path for file in found.damaged} == {blob(place, Q8), blob(place, Q4)}
+
+
 async def test_an_unknown_model_is_an_error(cache: Cache, stocked: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         await run(cache.verify, "acme/TINY-gguf")
@@ -509,3 +530,48 @@ async def test_a_blob_that_was_removed_before_the_end_is_an_error_and_no_broken_
     with pytest.raises(StorageError, match="removed by somebody"):
         await job.result()
     assert (await run(cache.verify)).broken_links == ()
+
+
+# Disks without links ------------------------------------------------------------------------------
+
+
+def no_links(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EPERM, "no such links here")
+
+
+@pytest.fixture(params=[["symlink_to"], ["symlink_to", "hardlink_to"]], ids=["hard", "none"])
+def linkless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind in request.param:
+        monkeypatch.setattr(Path, kind, no_links)
+
+
+async def test_a_disk_without_links_has_the_same_housekeeping(
+    hub: FakeHub, engine: Engine, linkless: None, stocked: str, cache: Cache, place: Path
+) -> None:
+    found = await run(cache.verify)
+    assert (found.checked_files, found.unverifiable, found.is_sound) == (3, (), True)
+    assert (await run(cache.prune, older_than=-60)).items == ()
+    model = folder(place) / "snapshots" / stocked / Q4
+    flip(model, 2 * MiB, 2 * MiB + 9)
+    found = await run(cache.verify, repair=True)
+    (damaged,) = found.damaged
+    assert (damaged.blob, damaged.marked) == (CONTENT[Q4].sha256, True)
+    assert await repair(engine, found.damaged) == {}
+    assert hub.sent_bytes(Q4) == damaged.damaged_bytes == MiB
+    assert_same(model, CONTENT[Q4])
+    removal = await run(cache.remove, REPO, "Q4_K_M")
+    assert not [path for path in tree(place) if CONTENT[Q4].sha256 in path or path.endswith(Q4)]
+    size = CONTENT[Q4].size
+    assert size <= removal.freed_bytes < size + 2 * MiB // 10, "each file once"
+
+
+async def test_without_links_nobody_guesses_which_of_two_files_of_one_size_it_is(
+    hub: FakeHub, engine: Engine, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in ("symlink_to", "hardlink_to"):
+        monkeypatch.setattr(Path, kind, no_links)
+    hub.add(REPO, {Q4: coded(MiB, 1), Q8: coded(MiB, 2)})
+    for quantization in ("Q4_K_M", "Q8_0"):
+        await (await engine.download(REPO, quantization)).result()
+    found = await run(cache.verify, repair=True)
+    assert (found.checked_files, len(found.unverifiable), found.damaged) == (0, 2, ())

@@ -144,6 +144,27 @@ async def test_two_engines_on_one_cache_fetch_a_blob_once(
     assert hub.bytes_sent_twice(FILE) == 0
 
 
+@pytest.mark.parametrize("adopt", [False, True])
+async def test_who_waits_for_a_blob_shows_how_far_its_owner_is(
+    hub: FakeHub, settings_for: Settings, tmp_path: Path, adopt: bool
+) -> None:
+    """Another process, with jobs of its own, and then it gives up."""
+    content = coded(6 * MiB)
+    hub.add(REPO, {FILE: content})
+    hub.script(Stall(3 * MiB))
+    owner = settings_for(hub, state_dir=tmp_path / "1", connections=1, read_timeout=60)
+    waiter = settings_for(hub, state_dir=tmp_path / "2", adopt=adopt)
+    async with Engine(**owner) as one, Engine(**waiter) as other:
+        first = await one.download(REPO, LABEL)
+        await until(first.events(), lambda status: status.downloaded_bytes >= 3 * MiB)
+        second = await other.download(REPO, LABEL)
+        await until(second.events(), lambda status: status.downloaded_bytes >= 3 * MiB)
+        assert len(hub.requests("cdn", FILE)) == 1
+        await first.cancel()
+        assert_is(await second.result(), content)
+    assert hub.bytes_sent_twice(FILE) == 0
+
+
 async def test_pause_keeps_the_bytes_and_resume_goes_on(hub: FakeHub, engine: Engine) -> None:
     content = coded(8 * MiB)
     hub.add(REPO, {FILE: content})

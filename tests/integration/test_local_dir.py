@@ -15,9 +15,12 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_same, coded
 
 from modelfetch import Config, Engine, InvalidConfiguration, StorageError
 from modelfetch.cli import _cli
-from modelfetch.storage import copying, publishing
+from modelfetch.storage import copying, hashes, publishing
 from modelfetch.storage.copying import Duplicate, Method
+from modelfetch.storage.hashes import HashMemory
+from modelfetch.storage.publishing import Publication
 from modelfetch.testing import FakeHub
+from modelfetch.types import FileRole, LocalFile, LocalModel
 
 Settings = Callable[..., dict[str, Any]]
 CONTENT = coded(3 * MiB + 1)
@@ -106,7 +109,7 @@ async def test_it_is_shared_where_the_disk_can_and_copied_elsewhere(
         assert model.path.stat().st_nlink == names
         assert bool(cloned) == ("reflink" in works)
         inode = model.path.stat().st_ino
-        monkeypatch.setattr(publishing, "_has_hash", None)
+        monkeypatch.setattr(publishing, "hashed", None)
         again = await (await engine.download(REPO, LABEL)).result()
         assert again.path.stat().st_ino == inode, "a copy is not made twice"
 
@@ -127,6 +130,43 @@ async def test_a_file_of_the_user_is_kept_when_it_is_the_same_and_replaced_when_
         await (await engine.download(REPO, LABEL)).result()
         assert_same(local / FILE, CONTENT)
     assert (tmp_path / "victim").read_bytes() == b"precious"
+
+
+async def test_a_file_of_the_same_size_and_time_is_not_taken_for_the_same(
+    hub: FakeHub, settings_for: Settings, local: Path
+) -> None:
+    """Archives and some disks give all files one time."""
+    local.mkdir()
+    async with Engine(**settings_for(hub)) as engine:
+        cached = (await (await engine.download(REPO, LABEL)).result()).path.resolve()
+    (local / FILE).write_bytes(bytes(CONTENT.size))
+    for path in (cached, local / FILE):
+        os.utime(path, ns=(0, 0))
+    async with Engine(**settings_for(hub, local_dir=local)) as engine:
+        assert_same((await (await engine.download(REPO, LABEL)).result()).path, CONTENT)
+
+
+def test_a_file_that_is_there_is_hashed_in_steps_and_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashes, "STRIDE", MiB)
+    snapshot, folder = tmp_path / "snapshot", tmp_path / "models"
+    for place in (snapshot, folder):
+        place.mkdir()
+        (place / FILE).write_bytes(CONTENT.read(0, CONTENT.size))
+    inode = (folder / FILE).stat().st_ino
+    told = CONTENT.sha256
+    for sha256, count in ((told, 4), (told, 0), (None, 4), (None, 0)):  # reads of at most 1 MiB
+        file = LocalFile(snapshot / FILE, CONTENT.size, sha256, FileRole.MODEL)
+        publication = Publication(
+            LocalModel(REPO, "c" * 40, LABEL, (file,)), snapshot, folder,
+            HashMemory(tmp_path / "hashes.json"), lmstudio=False, durable=False,
+        )  # fmt: skip
+        steps = 0
+        while publication.step():
+            steps += 1
+        assert steps == count
+    assert (folder / FILE).stat().st_ino == inode
 
 
 async def test_a_link_of_the_user_s_becomes_a_plain_file(

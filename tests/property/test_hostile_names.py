@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from modelfetch import Cache, FileRole, LocalModel, ModelFetchError, Plan, PlannedFile
 from modelfetch.storage import snapshots
+from modelfetch.storage.hashes import HashMemory
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.partial import PartialFile
 from modelfetch.storage.publishing import Publication
@@ -81,7 +82,8 @@ def everything(cache: Path, repo: str, revision: str, commit: str, path: str) ->
 
 def publish(layout: Layout, model: LocalModel, folder: Path) -> None:
     snapshot = layout.snapshot(model.repo, model.commit)
-    publication = Publication(model, snapshot, folder, lmstudio=True)
+    memory = HashMemory(folder / "hashes.json")
+    publication = Publication(model, snapshot, folder, memory, lmstudio=True, durable=False)
     try:
         while publication.step():
             pass

@@ -27,6 +27,7 @@ LAYERS = [
     ["hubcall"],
     ["hub", "search", "lanes"],
     ["shared"],
+    ["waiting"],
     ["adopter", "gauge", "crew"],
     ["worker"],
     ["reuse"],

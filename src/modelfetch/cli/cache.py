@@ -22,6 +22,7 @@ from modelfetch.engine import Engine
 from modelfetch.errors import ModelFetchError
 from modelfetch.inventory import CachedBuild, CachedModel, CachedPartial, Removal, Verification
 from modelfetch.repairs import repair as repair_files
+from modelfetch.wording import printable
 
 __all__ = ["COMMANDS"]
 
@@ -52,7 +53,7 @@ class _Command(click.Command):
         except ModelFetchError as error:
             if ctx.params.get("as_json"):
                 click.echo(json.dumps({"error": error.to_dict()}))
-            click.echo(f"modelfetch: {error}", err=True)
+            click.echo(f"modelfetch: {printable(error)}", err=True)
             sys.exit(exit_code(error))
 
 
@@ -212,10 +213,10 @@ def _build_row(build: CachedBuild, now: float) -> tuple[str, ...]:
     files = f"[red]{count} of {count + len(build.missing)}[/]" if build.missing else str(count)
     revision = ", ".join(build.refs) or build.commit[:12]
     return (
-        escape(build.selector),
+        escape(printable(build.selector)),
         decimal(build.size_bytes),
         files,
-        escape(revision),
+        escape(printable(revision)),
         _ago(now - build.last_used),
     )
 
@@ -227,7 +228,7 @@ def _partial_row(partial: CachedPartial, now: float) -> tuple[str, ...]:
         f"[yellow]unfinished, {percent}[/]",
         f"{decimal(partial.held_bytes)}{whole}",
         "1",
-        f"[dim]{escape(partial.blob[:12])}[/]",
+        f"[dim]{escape(printable(partial.blob[:12]))}[/]",
         "[green]running[/]" if partial.in_use else _ago(now - partial.modified),
     )
 
@@ -241,11 +242,12 @@ def _show_verification(
         if repair and file.marked:
             state = "NOT repaired" if file.repo in failed else "repaired"
         size = decimal(file.damaged_bytes)
-        click.echo(f"damaged: {file.repo} {names} ({size} to fetch) {state}".rstrip())
+        told = f"damaged: {file.repo} {names} ({size} to fetch) {state}".rstrip()
+        click.echo(printable(told))
     for path in found.broken_links:
-        click.echo(f"leads nowhere: {path}")
+        click.echo(printable(f"leads nowhere: {path}"))
     for path in found.unverifiable:
-        click.echo(f"no hash is known: {path}")
+        click.echo(printable(f"no hash is known: {path}"))
     for repo, error in failed.items():
         click.echo(f"modelfetch: {repo}: {error}", err=True)
     verdict = "all sound" if found.is_sound else f"{len(found.damaged)} damaged"
@@ -258,9 +260,9 @@ def _show_removal(removal: Removal, as_json: bool) -> None:
         return
     # Not a table: paths are long, and are copied.
     for item in removal.items:
-        click.echo(f"{decimal(item.freed_bytes):>10}  {item.path}  ({item.reason})")
+        click.echo(printable(f"{decimal(item.freed_bytes):>10}  {item.path}  ({item.reason})"))
     for text in removal.kept:
-        click.echo(f"kept: {text}", err=True)
+        click.echo(printable(f"kept: {text}"), err=True)
     verb = "would be freed" if removal.dry_run else "freed"
     click.echo(f"{decimal(removal.freed_bytes)} {verb}")
 

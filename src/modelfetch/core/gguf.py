@@ -31,11 +31,12 @@ __all__ = ["Flaw", "HeaderReader"]
 MAGIC = b"GGUF"
 MAX_HEADER = 64 << 20
 MAX_VALUES = 1 << 14
-MAX_TENSORS = 1 << 16
+MAX_TENSORS = 1 << 14  # the largest models have a few thousand
 MAX_STRINGS = 1 << 21  # the largest vocabularies have 262,144 words and twice as many merges
 MAX_DIMENSIONS = 8
-MAX_KEY = (1 << 16) - 1  # the format's own bound
-MAX_TEXT = 1 << 12  # longer strings are skipped: chat templates, licences
+# Longer strings are skipped: chat templates, licences. So are values with a longer key; no tensor
+# has a longer name, llama.cpp's bound is 63 bytes.
+MAX_TEXT = 1 << 8
 DEFAULT_ALIGNMENT = 32
 MAX_ALIGNMENT = 1 << 20
 
@@ -107,6 +108,8 @@ class HeaderReader:
             self._data += data
             if self.fed >= self.needed:
                 next(self._reading, None)
+            else:
+                self._forget()
 
     def _run(self) -> _Step[None]:
         try:
@@ -121,7 +124,7 @@ class HeaderReader:
         self._announced(value_count, MAX_VALUES, _LEAST_VALUE)
         values: dict[str, Value] = {}
         for _ in range(value_count):
-            key = yield from self._text(MAX_KEY)
+            key = yield from self._text()
             value = yield from self._value()
             if key is not None and value is not None:
                 values.setdefault(key, value)
@@ -153,7 +156,7 @@ class HeaderReader:
     def _value(self) -> _Step[Value | None]:
         (kind,) = yield from self._numbers("I")
         if kind == _STRING:
-            return (yield from self._text(MAX_TEXT))
+            return (yield from self._text())
         if kind == _ARRAY:
             yield from self._array()
             return None
@@ -189,17 +192,17 @@ class HeaderReader:
         yield from self._there(0)
 
     def _tensor(self) -> _Step[Tensor]:
-        name = yield from self._text(MAX_KEY)
+        name = yield from self._text()
         (dimensions,) = yield from self._numbers("I")
         if name is None or dimensions > MAX_DIMENSIONS:
             raise _Stop(Flaw.OPAQUE)
         *dims, kind, offset = yield from self._numbers(f"{dimensions}QIQ")
         return Tensor(name, tuple(dims), kind, offset)
 
-    def _text(self, longest: int) -> _Step[str | None]:
+    def _text(self) -> _Step[str | None]:
         """Return a string, `None` for one that is longer."""
         (length,) = yield from self._numbers("Q")
-        if length > longest:
+        if length > MAX_TEXT:
             self._at += length
             yield from self._there(0)
             return None
@@ -227,11 +230,15 @@ class HeaderReader:
         if stop > MAX_HEADER:
             raise _Stop(Flaw.OPAQUE)
         if stop > self.fed:
-            gone = min(self._at, len(self._data))
-            del self._data[:gone]
-            self._base, self._at = self._base + gone, self._at - gone
+            self._forget()
             self.needed = stop
             yield
+
+    def _forget(self) -> None:
+        """Drop what was read or is skipped."""
+        gone = min(self._at, len(self._data))
+        del self._data[:gone]
+        self._base, self._at = self._base + gone, self._at - gone
 
     def _announced(self, count: int, most: int, least_bytes: int) -> None:
         if self._base + self._at + count * least_bytes > self._size:

@@ -57,7 +57,7 @@ class Header:
     Attributes:
         version: Of the format: 2 or 3.
         is_big_endian: Whether its numbers are.
-        values: Its single values by key, without strings of more than 4 KiB and without arrays.
+        values: Its single values by key, without strings of more than 256 bytes and without arrays.
         tensors: Its tensors, in the order of the table.
         alignment: What offsets of tensors are multiples of.
         data_start: Offset in the file from which those of tensors count.

@@ -8,28 +8,26 @@ program's file is only ever read.
 
 from __future__ import annotations
 
-import hashlib
 import os
+import secrets
 import stat
 from collections.abc import Generator, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from modelfetch.core.adoption import Place, PlaceKind
-from modelfetch.storage import disk
+from modelfetch.storage.claims import is_quiet
 from modelfetch.storage.copying import Duplicate, Method
-from modelfetch.storage.hashes import HashMemory
+from modelfetch.storage.hashes import HashMemory, hashed
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.records import fsync_folder
 from modelfetch.types import RemoteFile
 
 __all__ = ["Adoption", "Finder"]
 
-# At most this much is hashed in one call, so that cancelling stays quick.
-STRIDE = 64 << 20
-_BLOCK = 1 << 20
 _MAX_FILES = 100_000  # in all folders whose files have any name
-_READ = os.O_RDONLY | disk.BINARY | getattr(os, "O_NONBLOCK", 0)
+# A draft is written to all the time, until it is done.
+_FORGOTTEN_SECONDS = 3600.0
 
 
 class Finder:
@@ -62,8 +60,7 @@ class Finder:
 
     def _listed(self) -> dict[int, list[Path]]:
         sizes: dict[int, list[Path]] = {}
-        folders = (place.folder for place in self._places if place.kind is PlaceKind.FOLDER)
-        files = (path for folder in dict.fromkeys(folders) for path in _files_below(Path(folder)))
+        files = (path for place in dict.fromkeys(self._places) for path in _unnamed(place))
         for path in islice(files, _MAX_FILES):
             about = _stat(path)
             if about is not None and stat.S_ISREG(about.st_mode):
@@ -81,6 +78,7 @@ class Adoption:
         file: The file; one with a SHA-256.
         methods: How it may come into the cache.
         durable: Whether to flush before it gets its name.
+        alone: Whether the lock keeps everybody else from this blob.
 
     Attributes:
         source: Where it was found, once it is in the cache.
@@ -95,11 +93,12 @@ class Adoption:
         *,
         methods: Sequence[Method],
         durable: bool,
+        alone: bool,
     ) -> None:
         self._finder, self._memory = finder, memory
         self._paths, self._file = paths, file
-        self._methods, self._durable = methods, durable
-        self._draft = paths.final.with_name(f"{paths.final.name}.modelfetch-adopt.incomplete")
+        self._methods, self._durable, self._alone = methods, durable, alone
+        self._draft = paths.draft(secrets.token_hex(4), "adopt")
         self._work = self._steps()
         self.source: Path | None = None
 
@@ -131,7 +130,7 @@ class Adoption:
         sha256 = self._memory.find(about)
         if sha256 is None:
             try:
-                sha256 = yield from _hashed(path)
+                sha256 = yield from hashed(path)
             except OSError:
                 return  # of another user, perhaps
             self._memory.note(about, sha256)
@@ -143,13 +142,15 @@ class Adoption:
         if about is None or about.st_size != self._file.size_bytes:
             return
         self._paths.final.parent.mkdir(parents=True, exist_ok=True)
-        self._draft.unlink(missing_ok=True)
+        for draft in self._paths.drafts("adopt"):
+            if self._alone or is_quiet(draft, _FORGOTTEN_SECONDS):
+                draft.unlink(missing_ok=True)
         duplicate = Duplicate(path, self._draft, self._methods_for(path))
         try:
             while duplicate.step():
                 yield True
             duplicate.flush(durable=self._durable)
-            sha256 = yield from _hashed(self._draft)
+            sha256 = yield from hashed(self._draft)
             if sha256 == self._file.sha256:
                 duplicate.publish(self._paths.final)
                 if self._durable:
@@ -168,19 +169,16 @@ class Adoption:
         return tuple(Method) if is_ours else self._methods
 
 
-def _hashed(path: Path) -> Generator[bool, None, str]:
-    hasher = hashlib.sha256()
-    buffer, offset = memoryview(bytearray(_BLOCK)), 0
-    fd = os.open(path, _READ)
-    try:
-        while count := disk.read_at(fd, buffer, offset):
-            hasher.update(buffer[:count])
-            offset += count
-            if offset % STRIDE < _BLOCK:
-                yield True
-    finally:
-        os.close(fd)
-    return hasher.hexdigest()
+def _unnamed(place: Place) -> Iterator[Path]:
+    """Yield the files of a place of which the names do not tell the hash."""
+    if place.kind is PlaceKind.FOLDER:
+        yield from _files_below(Path(place.folder))
+    elif place.kind is PlaceKind.HUB:
+        # Where it can make no links (Windows), a file is in the snapshot itself, and no blob.
+        for repo in _children(Path(place.folder)):
+            if repo.name.startswith("models--"):
+                below = _files_below(repo / "snapshots")
+                yield from (path for path in below if not path.is_symlink())
 
 
 def _files_below(folder: Path) -> Iterator[Path]:

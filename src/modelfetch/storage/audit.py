@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.records import read_text
 from modelfetch.storage.scan import Entry, Pointer, RepoScan, entry_of
+from modelfetch.storage.stock import moved
 from modelfetch.storage.verify import Hasher
 from modelfetch.types import Span
 
@@ -75,12 +77,13 @@ def checkable(found: RepoScan) -> list[Entry]:
     """Return the finished files whose hash is known, by their names or by huggingface_hub's notes.
 
     Without links its files are in the snapshots themselves, and `trees/<commit>.json` lists what
-    each should be.
+    each should be; of ours the checksums tell.
     """
     blobs = [entry for entry in found.of(Kind.BLOB) if _HASH.fullmatch(entry.blob)]
     trees = {commit: _tree(found.folder / "trees" / f"{commit}.json") for commit in found.commits}
+    ours = moved(found)
     for pointer in found.pointers:
-        name = trees[pointer.commit].get(pointer.path)
+        name = trees[pointer.commit].get(pointer.path) or ours.get(pointer.place)
         if pointer.blob is None and name is not None:
             with contextlib.suppress(FileNotFoundError):
                 blobs.append(entry_of(pointer, name))
@@ -152,8 +155,10 @@ def _leads(pointer: Pointer, entry: Entry) -> bool:
 
 def _checked(paths: BlobPaths, entry: Entry, on_bytes: Callable[[int], None]) -> Damage | None:
     with _open(entry.path) as fd:
-        size = os.fstat(fd).st_size
-        if _digest(fd, entry.blob, size, on_bytes) == entry.blob:
+        about = os.fstat(fd)
+        if not stat.S_ISREG(about.st_mode):  # a link to a device, which may have no end
+            return Damage(entry, None, ())
+        if _digest(fd, entry.blob, about.st_size, on_bytes) == entry.blob:
             return None
         sums = _sums(paths, entry.blob)
         if sums is None:

@@ -7,14 +7,21 @@ what is adopted is hashed once more, in the cache.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+from collections.abc import Generator
 from pathlib import Path
 
+from modelfetch.storage import disk
 from modelfetch.storage.records import read_text, write_text
 
-__all__ = ["HashMemory"]
+__all__ = ["HashMemory", "hashed"]
 
+# At most this much is hashed in one step, so that cancelling stays quick.
+STRIDE = 64 << 20
+_BLOCK = 1 << 20
+_READ = os.O_RDONLY | disk.BINARY | getattr(os, "O_NONBLOCK", 0)
 _MOST = 5000  # entries of 110 bytes or so
 
 
@@ -48,6 +55,26 @@ class HashMemory:
         if not isinstance(found, dict):
             return {}
         return {key: value for key, value in found.items() if isinstance(value, str)}
+
+
+def hashed(path: Path) -> Generator[bool, None, str]:
+    """Return the SHA-256 of a file, yielding now and then on the way.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    hasher = hashlib.sha256()
+    buffer, offset = memoryview(bytearray(_BLOCK)), 0
+    fd = os.open(path, _READ)
+    try:
+        while count := disk.read_at(fd, buffer, offset):
+            hasher.update(buffer[:count])
+            offset += count
+            if offset % STRIDE < _BLOCK:
+                yield True
+    finally:
+        os.close(fd)
+    return hasher.hexdigest()
 
 
 def _key(about: os.stat_result) -> str:

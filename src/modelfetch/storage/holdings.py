@@ -13,7 +13,7 @@ from modelfetch.storage.recovery import header_now
 from modelfetch.storage.snapshots import is_present
 from modelfetch.types import RemoteFile, Snapshot
 
-__all__ = ["held_bytes", "with_holdings"]
+__all__ = ["held_bytes", "proved_bytes", "with_holdings"]
 
 
 def with_holdings(layout: Layout, snapshot: Snapshot, offered: ModelVariants) -> ModelVariants:
@@ -40,8 +40,12 @@ def held_bytes(layout: Layout, snapshot: Snapshot, file: RemoteFile) -> int:
         return file.size_bytes
     if not (file.sha256 or file.git_oid):
         return 0
-    partials = layout.blob(snapshot.repo, file.blob_name).partials()
-    return max((_proved_bytes(one, file) for one in partials), default=0)
+    return proved_bytes(layout.blob(snapshot.repo, file.blob_name), file)
+
+
+def proved_bytes(paths: BlobPaths, file: RemoteFile) -> int:
+    """Return how much of a file that is not finished its partials hold, whoever fills them."""
+    return max((_proved_bytes(one, file) for one in paths.partials()), default=0)
 
 
 def _proved_bytes(paths: BlobPaths, file: RemoteFile) -> int:

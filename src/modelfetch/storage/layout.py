@@ -11,6 +11,7 @@
         blobs/<blob>.<token>.modelfetch...        both, of a writer that no lock protects
         blobs/<blob>.modelfetch-bad.incomplete    one that failed its hash twice, for inspection
         blobs/<blob>.<token>.modelfetch-join.incomplete     byte parts being joined
+        blobs/<blob>.<token>.modelfetch-adopt.incomplete    another program's file being copied
         snapshots/<commit>/<path>                 link to ../../blobs/<blob>
         refs/<revision>                           the commit, as text
 
@@ -61,13 +62,16 @@ class BlobPaths:
         shared = [self] if self.partial.exists() else []
         return [*shared, *(self.private(token) for token in tokens)]
 
-    def draft(self, token: str) -> Path:
-        """Return where this part and others are joined; `*` gives the pattern of all."""
-        return self.partial.with_name(f"{self.final.name}.{token}.modelfetch-join.incomplete")
+    def draft(self, token: str, purpose: str = "join") -> Path:
+        """Return where this part and others are joined; `*` gives the pattern of all.
 
-    def drafts(self) -> list[Path]:
-        """Return the drafts of joined files there are on disk, this part being the first."""
-        return list(self.partial.parent.glob(self.draft("*").name))
+        With `adopt` for `purpose`: where another program's file is copied to.
+        """
+        return self.partial.with_name(f"{self.final.name}.{token}.modelfetch-{purpose}.incomplete")
+
+    def drafts(self, purpose: str = "join") -> list[Path]:
+        """Return the drafts there are on disk."""
+        return list(self.partial.parent.glob(self.draft("*", purpose).name))
 
     def unlink_partial(self) -> None:
         """Remove the partial and its journal; for whoever may."""

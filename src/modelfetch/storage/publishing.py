@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,12 +15,11 @@ from modelfetch.errors import StorageError
 from modelfetch.storage import fence
 from modelfetch.storage.copying import Duplicate, Method, draft_for
 from modelfetch.storage.faults import storage_errors
-from modelfetch.storage.verify import new_hasher
-from modelfetch.types import LocalFile, LocalModel, RemoteFile
+from modelfetch.storage.hashes import HashMemory, hashed
+from modelfetch.storage.records import fsync_folder
+from modelfetch.types import LocalFile, LocalModel
 
 __all__ = ["Publication"]
-
-_BLOCK = 1 << 20
 
 
 class Publication:
@@ -30,7 +29,9 @@ class Publication:
         model: A model in the cache.
         snapshot: The folder of its snapshot.
         folder: Where it goes.
+        memory: Hashes of files that were looked at, or copied there, before.
         lmstudio: Whether in LM Studio's tree.
+        durable: Whether to flush a copy before it gets its name.
         methods: How files may get there.
     """
 
@@ -39,18 +40,20 @@ class Publication:
         model: LocalModel,
         snapshot: Path,
         folder: Path,
+        memory: HashMemory,
         *,
         lmstudio: bool,
+        durable: bool,
         methods: Sequence[Method] = tuple(Method),
     ) -> None:
-        self._model, self._folder, self._methods = model, folder, methods
+        self._model, self._folder, self._memory = model, folder, memory
+        self._durable, self._methods = durable, methods
         base = folder.joinpath(*parts_of(model.repo)) if lmstudio else folder
         self._targets = [
             base.joinpath(*parts_of(file.path.relative_to(snapshot).as_posix()))
             for file in model.files
         ]
-        self._at = 0
-        self._duplicate: Duplicate | None = None
+        self._work = self._steps()
 
     @property
     def model(self) -> LocalModel:
@@ -64,54 +67,56 @@ class Publication:
         Raises:
             StorageError: The file system refused; or the disk takes the name for another file's.
         """
-        target, file = self._targets[self._at], self._model.files[self._at]
-        with storage_errors(target):
-            if self._duplicate is None:
-                fence.check_folders(self._folder, [target.parent])
-                if not _is_there(self._folder, target, file):
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    self._duplicate = Duplicate(file.path, draft_for(target), self._methods)
-            if self._duplicate is not None:
-                if self._duplicate.step():
-                    return True
-                self._duplicate.publish(target)
-                self._duplicate = None
-        self._at += 1
-        return self._at < len(self._targets)
+        return next(self._work, None) is not None
 
     def close(self) -> None:
         """Remove what is not finished."""
-        if self._duplicate is not None:
-            self._duplicate.close()
-            self._duplicate = None
+        self._work.close()
 
+    def _steps(self) -> Generator[bool, None, None]:
+        for target, file in zip(self._targets, self._model.files, strict=True):
+            with storage_errors(target):
+                fence.check_folders(self._folder, [target.parent])
+                if not (yield from self._is_there(target, file)):
+                    yield from self._put(target, file)
 
-def _is_there(root: Path, target: Path, file: LocalFile) -> bool:
-    if not (target.exists() or target.is_symlink()):
-        return False
-    if not fence.has_own_name(root, target, exactly=True):
-        raise StorageError(
-            f"This disk takes {target.name} for another file that is there: their names differ "
-            "only in case, or in their Unicode form.",
-            path=str(target),
-        )
-    if target.is_symlink() or not target.is_file():
-        return False  # replaced, and not written through
-    if target.samefile(file.path):
-        return True
-    own, cached = target.stat(), file.path.stat()
-    if own.st_size != cached.st_size:
-        return False
-    # A copy of ours has the time stamp of what it was copied from; of others the hash tells.
-    return own.st_mtime_ns == cached.st_mtime_ns or _has_hash(target, file)
+    def _put(self, target: Path, file: LocalFile) -> Generator[bool, None, None]:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        duplicate = Duplicate(file.path, draft_for(target), self._methods)
+        try:
+            while duplicate.step():
+                yield True
+            duplicate.flush(durable=self._durable)
+            duplicate.publish(target)
+        finally:
+            duplicate.close()
+        if self._durable:
+            fsync_folder(target.parent)
+        if file.sha256 is not None and duplicate.method is not Method.HARDLINK:
+            self._memory.note(target.stat(), file.sha256)
 
+    def _is_there(self, target: Path, file: LocalFile) -> Generator[bool, None, bool]:
+        if not (target.exists() or target.is_symlink()):
+            return False
+        if not fence.has_own_name(self._folder, target, exactly=True):
+            raise StorageError(
+                f"This disk takes {target.name} for another file that is there: their names differ "
+                "only in case, or in their Unicode form.",
+                path=str(target),
+            )
+        if target.is_symlink() or not target.is_file():
+            return False  # replaced, and not written through
+        if target.samefile(file.path):
+            return True
+        if target.stat().st_size != file.size_bytes:
+            return False
+        wanted = file.sha256 or (yield from self._hash_of(file.path))
+        return wanted == (yield from self._hash_of(target))
 
-def _has_hash(target: Path, file: LocalFile) -> bool:
-    if file.sha256 is None:
-        return False
-    hasher = new_hasher(RemoteFile(target.name, file.size_bytes, file.sha256))
-    buffer = memoryview(bytearray(_BLOCK))
-    with target.open("rb") as stream:
-        while count := stream.readinto(buffer):
-            hasher.update(buffer[:count])
-    return hasher.hexdigest() == file.sha256
+    def _hash_of(self, path: Path) -> Generator[bool, None, str]:
+        about = path.stat()
+        sha256 = self._memory.find(about)
+        if sha256 is None:
+            sha256 = yield from hashed(path)
+            self._memory.note(about, sha256)
+        return sha256

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -22,12 +23,13 @@ from modelfetch.storage.scan import (
     Entry,
     Pointer,
     RepoScan,
+    disk_bytes,
     files_below,
     folders_below,
     scan,
     scan_all,
 )
-from modelfetch.storage.stock import is_busy, lock_of
+from modelfetch.storage.stock import is_busy, lock_of, moved
 
 __all__ = ["busy_locks", "prune", "remove_pointers", "remove_repo"]
 
@@ -79,8 +81,9 @@ def remove_pointers(layout: Layout, found: RepoScan, pointers: Iterable[Pointer]
             if pointer in going:
                 sweep.pointer(pointer, "removed")
         # Looked at again: a download may have ended meanwhile, and its names count.
-        needed = {pointer.blob for pointer in scan(layout, found.repo).pointers}
-        freed = {pointer.blob for pointer in going} - needed
+        left, before = scan(layout, found.repo), moved(found)
+        needed = {pointer.blob for pointer in left.pointers} | set(moved(left).values())
+        freed = {before.get(pointer.place, pointer.blob) for pointer in going} - needed
         for entry in found.of(Kind.BLOB, Kind.SUMS):
             if entry.blob in freed:
                 sweep.entry(entry, "removed")
@@ -131,7 +134,9 @@ def _prune(sweep: _Sweep, found: RepoScan, before: float) -> None:
         if commit not in found.commits:
             sweep.file(found.folder.joinpath("refs", *ref.split("/")), "it names no snapshot")
     needed = {p.blob for p in found.pointers if p.commit not in gone and not p.is_broken}
-    blobs = {entry.blob for entry in found.of(Kind.BLOB)}
+    own = set(moved(found).values())  # whose names are in snapshots, and which are no blobs
+    needed |= own
+    blobs = {entry.blob for entry in found.of(Kind.BLOB)} | own
     partials = {entry.blob for entry in found.of(Kind.PARTIAL) if entry.changed >= before}
     for entry in found.entries:
         reason = _why(entry, needed, blobs, partials)
@@ -159,6 +164,7 @@ class _Sweep:
         self._layout, self._found, self._dry_run = layout, found, dry_run
         self._items: list[RemovedItem] = []
         self._kept: list[str] = []
+        self._names: dict[tuple[int, int], int] = {}  # how many a file will have left
 
     @property
     def removal(self) -> Removal:
@@ -167,27 +173,39 @@ class _Sweep:
 
     def pointer(self, pointer: Pointer, reason: str) -> None:
         """Remove a name from a snapshot."""
-        self.file(pointer.place, reason, pointer.disk_bytes)
+        self.file(pointer.place, reason, is_content=True)
 
-    def file(self, path: Path, reason: str, freed_bytes: int = 0) -> None:
-        """Remove a file, or a link as such."""
+    def file(self, path: Path, reason: str, *, is_content: bool = False) -> None:
+        """Remove a file, or a link as such; what is no content is not counted."""
         if path.is_file() or path.is_symlink():
+            freed = self._freed(path) if is_content else 0
             if not self._dry_run:
                 path.unlink(missing_ok=True)
-            self._items.append(RemovedItem(self._found.repo, path, reason, freed_bytes))
+            self._items.append(RemovedItem(self._found.repo, path, reason, freed))
+
+    def _freed(self, path: Path) -> int:
+        """Return what the disk gets back: all of a file, with the last of its names."""
+        try:
+            about = path.lstat()
+        except FileNotFoundError:
+            return 0
+        if stat.S_ISLNK(about.st_mode):
+            return 0
+        identity = (about.st_dev, about.st_ino)
+        self._names[identity] = self._names.get(identity, about.st_nlink) - 1
+        return 0 if self._names[identity] else disk_bytes(about)
 
     def entry(self, entry: Entry, reason: str) -> None:
         """Remove a file from `blobs/`, under the lock of its blob."""
-        freed = 0 if entry.names > 1 else entry.disk_bytes
         if self._dry_run:
-            self._items.append(RemovedItem(self._found.repo, entry.path, reason, freed))
+            self.file(entry.path, reason, is_content=True)
             return
         with _locked(lock_of(self._found, entry.blob)) as is_ours:
             if not is_ours:
                 self._kept.append(_FILLING.format(f"{self._found.repo}, {entry.path.name}"))
                 return
             shared = _target(entry.path) if entry.is_link else None
-            self.file(entry.path, reason, freed)
+            self.file(entry.path, reason, is_content=True)
         if shared is not None:
             freed = _swept_bytes(shared, self._layout.root)
             if freed:

@@ -51,7 +51,6 @@ class Entry:
         changed: When it was last written, or given its name.
         identity: Device and inode of the content.
         is_link: Whether it is a link, such as those into huggingface_hub's shared store.
-        names: How many names the content has on its disk.
     """
 
     path: Path
@@ -63,7 +62,6 @@ class Entry:
     changed: float
     identity: _Identity
     is_link: bool
-    names: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +204,6 @@ def _entry(path: Path, own: os.stat_result, kind: Kind, blob: str) -> Entry:
         changed=max(own.st_mtime, own.st_ctime),
         identity=(about.st_dev, about.st_ino),
         is_link=is_link,
-        names=own.st_nlink,
     )
 
 

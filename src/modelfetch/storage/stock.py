@@ -6,20 +6,18 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from modelfetch.core.journal import decode
 from modelfetch.core.leftovers import Kind
 from modelfetch.core.pieces import SpanSet
 from modelfetch.core.variants import variants
 from modelfetch.inventory import CachedBuild, CachedModel, CachedPartial, DiskUsage
 from modelfetch.storage.disk import free_bytes
+from modelfetch.storage.journals import read_journal
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.scan import Entry, Pointer, RepoScan, disk_bytes, scan_all
 from modelfetch.types import RemoteFile
 
-__all__ = ["builds_in", "disk_usage", "is_busy", "lock_of", "models"]
-
-_MAX_JOURNAL = 64 << 20
+__all__ = ["builds_in", "disk_usage", "is_busy", "lock_of", "models", "moved"]
 
 
 def models(layout: Layout) -> list[CachedModel]:
@@ -51,6 +49,25 @@ def builds_in(scan: RepoScan, commit: str) -> list[tuple[CachedBuild, tuple[Poin
 def lock_of(scan: RepoScan, blob: str) -> Path:
     """Return the lock of a blob, whatever its name: another program's may be no hash."""
     return scan.folder.parent / ".locks" / scan.folder.name / f"{blob}.lock"
+
+
+def moved(scan: RepoScan) -> dict[Path, str]:
+    """Return which blobs the files in snapshots are that moved there, for want of links.
+
+    The checksums of their pieces have stayed behind, and tell the size of each; where several have
+    the same size, nothing does.
+    """
+    there, sizes = {entry.blob for entry in scan.of(Kind.BLOB)}, dict[int, list[str]]()
+    for entry in scan.of(Kind.SUMS):
+        said = None if entry.blob in there else read_journal(entry.path)
+        if said is not None and said.header.blob == entry.blob:
+            sizes.setdefault(said.header.size_bytes, []).append(entry.blob)
+    alone = {size: blobs[0] for size, blobs in sizes.items() if len(blobs) == 1}
+    return {
+        pointer.place: alone[pointer.size_bytes]
+        for pointer in scan.pointers
+        if pointer.blob is None and not pointer.is_broken and pointer.size_bytes in alone
+    }
 
 
 def is_busy(lock: Path) -> bool:
@@ -131,11 +148,7 @@ def _size(scan: RepoScan) -> int:
 def _partial(scan: RepoScan, entry: Entry) -> CachedPartial:
     held, size = entry.size_bytes, None
     journal = entry.path.with_name(entry.path.name.removesuffix("incomplete") + "journal")
-    try:
-        with journal.open("rb") as stream:
-            said = decode(stream.read(_MAX_JOURNAL))
-    except OSError:
-        said = None
+    said = read_journal(journal)
     if said is not None:
         spans = (piece.span for piece in said.pieces)
         held = SpanSet(span for span in spans if span.stop <= entry.size_bytes).size

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,14 @@ import gguf
 import numpy as np
 import pytest
 
-from modelfetch.core.gguf import MAX_HEADER, MAX_STRINGS, Flaw, HeaderReader
+from modelfetch.core.gguf import (
+    MAX_HEADER,
+    MAX_STRINGS,
+    MAX_TENSORS,
+    MAX_TEXT,
+    Flaw,
+    HeaderReader,
+)
 from modelfetch.core.tensors import BLOCKS, Header, Tensor
 from modelfetch.testing import build_gguf
 
@@ -282,3 +290,31 @@ def test_of_a_long_list_only_what_is_being_read_is_kept() -> None:
         most = max(most, len(reader._data))
     assert reader.header is not None
     assert most < 21_000
+
+
+def many(size: int, count: int) -> bytes:
+    """Names and texts of `size` bytes, of which Python keeps four bytes for each."""
+    names = [f"{n:06}\U0001f600".ljust(size - 3, "a") for n in range(count)]
+    values = [value(name, 8, text(name)) for name in names]
+    return head(values, [tensor(name, ((1 << 64) - 1,) * 8, 0) for name in names])
+
+
+WORST: dict[str, Callable[[], bytes]] = {
+    "names as long as we keep them": lambda: many(MAX_TEXT, MAX_TENSORS),
+    "names that are longer": lambda: many(20_000, 1000),
+    "a list that is not read": lambda: head(
+        [value("k", 9, struct.pack("<IQ", 0, 63 << 20)), bytes(63 << 20)]
+    ),
+}
+
+
+@pytest.mark.parametrize("make", WORST.values(), ids=WORST)
+def test_no_head_takes_more_than_64_mib(make: Callable[[], bytes]) -> None:
+    data = make()
+    tracemalloc.start()
+    try:
+        reader = read(data, size=1 << 60)
+        assert reader.header is not None or reader.flaw is not None or reader.fed == len(data)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
