@@ -5,8 +5,8 @@
 From the call to the moment when the partial in the cache has a size, looked at from another process
 about every millisecond. *cold* is the first use in a process that has imported the package and no
 more, so that what it imports at first use counts; *warm* is the second model of the same process.
-The requests are all those that the Hub and its CDN got, up to and including the first one for bytes.
-Each also with 40 ms added to every answer, which stands for the way to a Hub far away.
+The requests are all those that the Hub and its CDN got, up to and including the first one for
+bytes. Each also with 40 ms added to every answer, which stands for the way to a Hub far away.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def measure(*, quick: bool, folder: Path) -> dict[str, Any]:
             for delay in (0.0, DELAY):
                 hub.unscript()
                 for where in ("api", "resolve", "cdn") if delay else ():
-                    hub.script(Delay(delay), on=where, times=None)  # type: ignore[arg-type]
+                    hub.script(Delay(delay), on=where, times=None)
                 for program in _CODE:
                     for kind in ("cold", "warm"):
                         place = folder / f"{program}-{kind}-{number}-{delay}"

@@ -2,8 +2,8 @@
 
     python -m benchmarks.rss [--quick]
 
-16 connections from the first moment, nginx over TLS at full speed; `Engine` in a process of its own.
-VmHWM of the kernel at the end, less VmRSS once everything is imported and the engine is open.
+16 connections from the first moment, nginx over TLS at full speed, an `Engine` in a process of its
+own: VmHWM of the kernel at the end, less VmRSS once everything is imported and the engine is open.
 """
 
 from __future__ import annotations
