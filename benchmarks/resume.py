@@ -2,10 +2,10 @@
 
     python -m benchmarks.resume [--quick]
 
-The FakeHub's connections share 40 MB/s, however many they are, and little is in flight, so that what
-it sent is what arrived. When half of the file has been sent, the program and its children are killed;
-then the same command runs again. *again* is all that was sent in both runs, less the size of the
-file; a second of transfer is 40 MB. Those that do not verify are given the time of a hash.
+The FakeHub's connections share 40 MB/s, however many they are, and little is in flight, so that
+what it sent is what arrived. When half of the file has been sent, the program and its children are
+killed; then the same command runs again. *again* is all that was sent in both runs, less the size
+of the file; a second of transfer is 40 MB. Those that do not verify are given the time of a hash.
 """
 
 from __future__ import annotations
