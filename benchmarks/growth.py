@@ -2,13 +2,13 @@
 
     python -m benchmarks.growth [--quick]
 
-* *size*: files fetched from nginx over plain HTTP, in a process of its own: CPU for each GiB, and the
-  most memory over that of the imported library.
-* *journal*: what planning, ranges and the journal alone need for files that no disk here holds, up to
-  64 GiB: every piece of 1 MiB leased to 16 connections, landed and written down; then the journal
-  read as after a crash. Time for each piece, memory for each piece.
-* *jobs*: small models in one engine, all asked for at once: CPU and memory for each job, and CPU for
-  each second afterwards, when nothing happens.
+* *size*: files fetched from nginx over plain HTTP, in a process of its own: CPU for each GiB, and
+  the most memory over that of the imported library.
+* *journal*: what planning, ranges and the journal alone need for files that no disk here holds, up
+  to 64 GiB: every piece of 1 MiB leased to 16 connections, landed and written down; then the
+  journal read as after a crash. Time for each piece, memory for each piece.
+* *jobs*: small models in one engine, all asked for at once: CPU and memory for each job, and CPU
+  for each second afterwards, when nothing happens.
 * *files*: one model in so many small shards: CPU and memory for each file.
 """
 
@@ -48,7 +48,8 @@ def cpu():
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
 def opened(**more):
-    return modelfetch.Engine(cache_dir=t["cache"], token=False, check_gguf=False, adopt=False, **more)
+    return modelfetch.Engine(
+        cache_dir=t["cache"], token=False, check_gguf=False, adopt=False, **more)
 """
 _SIZE = """
 async def main():
