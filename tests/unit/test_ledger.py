@@ -63,6 +63,29 @@ def test_news_are_what_changed(ledger: Ledger) -> None:
     assert ledger.news(first.marks, set()).marks == {}
 
 
+def test_of_what_is_settled_nothing_is_looked_at_but_whether_it_is_there(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.write(RECORD)
+    with monkeypatch.context() as patch:
+        for call in ("stat", "lstat", "open"):
+            patch.setattr(os, call, lambda *_, **__: pytest.fail("a record was looked at"))
+        settled = ledger.news({}, {ID})
+    assert settled.records == []
+    assert settled.marks.keys() == {ID}
+    assert ledger.news(settled.marks, set()).records == [RECORD], "it is not settled any more"
+    ledger.remove(ID)
+    assert ledger.news(settled.marks, {ID}).marks == {}
+
+
+def test_a_look_for_notes_touches_no_job_without_one(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.write(RECORD)
+    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("a note was looked for"))
+    assert ledger.take_asks([ID, "job_0000000001"]) == {}
+
+
 def test_only_a_job_that_is_said_to_run_is_an_orphan(ledger: Ledger) -> None:
     from dataclasses import replace
 
