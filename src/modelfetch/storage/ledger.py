@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 # A draft that is older was left by a process that was killed.
 _DRAFT_SECONDS = 3600.0
+# A model of 10,000 files makes 6 MB.
+_MAX_RECORD = 64 << 20
 
 Mark = tuple[int, int, int]
 """Tells one version of a file from the next: inode, size, time of change."""
@@ -116,7 +118,7 @@ class Ledger:
     def read(self, job_id: str) -> JobRecord | None:
         """Return a record; `None` when there is none that can be used."""
         path = self._path(job_id, "json")
-        text = read_text(path)
+        text = read_text(path, _MAX_RECORD)
         if text is None:
             return None
         try:
