@@ -134,7 +134,7 @@ def _shaped(rate: Callable[[int, argparse.Namespace], float]) -> Line:
     @contextlib.contextmanager
     def line(folder: Path, options: argparse.Namespace) -> Iterator[Server]:
         size = options.shaped_mb * MB
-        with FakeHub.in_thread() as hub, _shaping(hub, lambda busy: rate(busy, options)):
+        with FakeHub.in_thread() as hub, shaping(hub, lambda busy: rate(busy, options)):
             hub.add(REPO, {NAME: PositionCoded(size, 1)})
             best = max(busy * rate(busy, options) for busy in range(1, 65))
             yield Server(hub.endpoint, ideal=size / best)
@@ -143,7 +143,7 @@ def _shaped(rate: Callable[[int, argparse.Namespace], float]) -> Line:
 
 
 @contextlib.contextmanager
-def _shaping(hub: FakeHub, rate: Callable[[int], float]) -> Iterator[None]:
+def shaping(hub: FakeHub, rate: Callable[[int], float]) -> Iterator[None]:
     """Keep what each connection gets to what `rate` says for as many as are busy."""
     is_over = threading.Event()
 

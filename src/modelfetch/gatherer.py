@@ -82,8 +82,9 @@ class Gatherer:
     async def _fetch(self, progress: Mapping[str, FileProgress]) -> None:
         # Another program may have put a file into the snapshot itself, where it could make no link.
         files = await self._shared.offload(snapshots.missing, self._layout, self._plan)
+        missing = {file.path for file in files}
         for file in self._plan.files:
-            if file not in files:
+            if file.path not in missing:
                 progress[file.path].landed = file.size_bytes
                 progress[file.path].verified = True
         turns = asyncio.Semaphore(FILES_AT_ONCE)

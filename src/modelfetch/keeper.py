@@ -137,10 +137,14 @@ class Keeper:
 
     def of(self, plan: Plan) -> Job | None:
         """Return the job that fetches the same files, unless it is over."""
+        files = _files(plan)
         same = (
             job
             for job in self._jobs.values()
-            if not job.state.is_terminal and _key(job.plan) == _key(plan)
+            if job.plan.commit == plan.commit
+            and job.plan.repo == plan.repo
+            and not job.state.is_terminal
+            and _files(job.plan) == files
         )
         return next(same, None)
 
@@ -199,5 +203,5 @@ class Keeper:
             self._hidden.discard(job_id)
 
 
-def _key(plan: Plan) -> tuple[str, str, frozenset[str]]:
-    return plan.repo, plan.commit, frozenset(file.blob_name + file.path for file in plan.files)
+def _files(plan: Plan) -> frozenset[str]:
+    return frozenset(file.blob_name + file.path for file in plan.files)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar, TypeVarTuple
 
 from modelfetch.config import Config
@@ -28,6 +28,9 @@ _POLICY = RetryPolicy(attempts=4, base_seconds=0.5, max_seconds=4.0)
 _MAX_WAIT = 10.0
 # An endpoint that gave no answer is asked after the others for that long.
 DOWN_SECONDS = 60.0
+# Listings of commits that are kept, for an engine's life; a larger one is asked for again.
+KEPT = 64
+KEPT_FILES = 1000
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -63,6 +66,7 @@ class Metadata:
         self._lookups = lookups
         self._places = places_of(config)
         self._down: dict[str, float] = {}
+        self._kept: dict[tuple[str, str], Snapshot] = {}
         self._token_lock = asyncio.Lock()
         self._token: str | None = None
         self._has_looked = False
@@ -78,18 +82,29 @@ class Metadata:
     async def listing(self, repo: str, revision: str = "main") -> Listing:
         """Return the files of a repository, pinned to a commit.
 
+        What a commit holds never changes, so one that was listed before is not asked for again.
+
         Raises:
             ModelNotFound, RevisionNotFound, AccessDenied: The Hub said so.
             HubUnavailable: It gave no usable answer, and the cache has nothing of that revision.
         """
+        if (repo, revision) in self._kept:
+            return Listing(self._kept[repo, revision])
         try:
             snapshot, by = await self._asked(_is_answer, list_files, repo, revision)
+            self._keep(snapshot)
             return Listing(snapshot, by=by)
         except HubUnavailable as error:
             local = await self._offload(local_snapshot, self._layout, repo, revision)
             if local is None:
                 raise
             return Listing(local, error)
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        if len(snapshot.files) <= KEPT_FILES:
+            while len(self._kept) >= KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[snapshot.repo, snapshot.commit] = replace(snapshot, revision=snapshot.commit)
 
     async def search(self, about: str, query: Query) -> Answer:
         """Return what `search.search_models` does, which also says what is raised."""

@@ -102,9 +102,9 @@ class Scribe:
         """Be the only engine that makes jobs, inside the `async with`."""
         return held(self._offload, _Willing(self._ledger.door())) if self.is_open else nullcontext()
 
-    async def news(self, known: Mapping[str, Mark], ours: Set[str]) -> News | None:
-        """Return what is there and not as `known`; `None` when that cannot be read."""
-        return await self._tried(None, self._ledger.news, known, ours)
+    async def news(self, known: Mapping[str, Mark], settled: Set[str]) -> News | None:
+        """Return what `Ledger.news` does; `None` when that cannot be read."""
+        return await self._tried(None, self._ledger.news, known, settled)
 
     async def orphans(self, job_ids: Collection[str]) -> list[str]:
         """Return those that are said to run, and whose lock is free all the same."""

@@ -65,7 +65,9 @@ class Watch:
         async with self._look:
             ours = {job_id for job_id, job in self._jobs.items() if job.life.is_ours}
             recorded = {job_id for job_id, job in self._jobs.items() if job.life.is_recorded}
-            news = await self._scribe.news(self._marks, ours)
+            # A completed job can only be forgotten.
+            completed = {i for i, job in self._jobs.items() if job.state is JobState.COMPLETED}
+            news = await self._scribe.news(self._marks, ours | completed)
             if news is None:
                 return
             for record in news.records:

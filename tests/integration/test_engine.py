@@ -21,7 +21,9 @@ from modelfetch import (
     JobCancelled,
     JobNotFound,
     JobState,
+    ModelFetchError,
     StorageError,
+    metadata,
 )
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.testing import FakeHub, PositionCoded, Stall, Status, build_gguf
@@ -96,6 +98,47 @@ async def test_a_second_request_finds_it_and_asks_the_cdn_for_nothing(
     assert [r.server for r in hub.log] == ["hub"]
 
 
+async def test_what_a_commit_holds_is_asked_once_and_what_a_branch_names_each_time(
+    hub: FakeHub, engine: Engine
+) -> None:
+    content = coded(5000)
+    commit = hub.add(REPO, {FILE: content, "tiny-Q8_0.gguf": coded(9)})
+    await (await engine.download(REPO, LABEL)).result()
+    hub.reset_log()
+    for _ in range(3):
+        job = await engine.download(REPO, LABEL, revision=commit)
+        assert job.state is JobState.ALREADY_DOWNLOADED
+        assert job.plan.revision == job.plan.commit == commit
+        assert_is(await job.result(), content)
+    assert hub.log == []
+    hub.add(REPO, {FILE: coded(6000)})
+    assert (await engine.plan(REPO, LABEL)).total_size_bytes == 6000
+    assert len(hub.log) == 1
+    hub.add("acme/other-GGUF", {FILE: content})
+    with pytest.raises(ModelFetchError):
+        await engine.plan("acme/other-GGUF", LABEL, revision=commit)
+    assert len(hub.log) == 2
+
+
+async def test_only_so_many_listings_are_kept_and_none_that_is_large(
+    hub: FakeHub, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metadata, "KEPT", 2)
+    monkeypatch.setattr(metadata, "KEPT_FILES", 2)
+    commits = {f"acme/{n}-GGUF": hub.add(f"acme/{n}-GGUF", {FILE: coded(n)}) for n in (1, 2, 3)}
+    large = {f"tiny-{label}.gguf": coded(5) for label in ("Q2_K", LABEL, "Q8_0")}
+    commits["acme/large-GGUF"] = hub.add("acme/large-GGUF", large)
+    for repo in commits:
+        await engine.plan(repo, LABEL)
+    asked = []
+    for repo, commit in [*commits.items(), *reversed(commits.items())]:
+        hub.reset_log()
+        await engine.plan(repo, LABEL, revision=commit)
+        asked.append(len(hub.log))
+    # Of three that alternate two are kept; the large one is asked for each time.
+    assert asked == [1, 1, 1, 1, 1, 0, 0, 1]
+
+
 async def test_without_the_hub_a_complete_model_is_still_there(
     hub: FakeHub, settings_for: Settings
 ) -> None:
@@ -103,7 +146,9 @@ async def test_without_the_hub_a_complete_model_is_still_there(
     commit = hub.add(REPO, {FILE: content})
     async with Engine(**settings_for(hub)) as engine:
         await (await engine.download(REPO, LABEL)).result()
-        await hub.stop()
+    await hub.stop()
+    # An engine that has listed nothing yet.
+    async with Engine(**settings_for(hub)) as engine:
         for revision in (None, commit):
             job = await engine.download(REPO, LABEL, revision=revision)
             assert_is(await job.result(), content)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.unit.core.test_record import RECORD
 
 from modelfetch.core.job import JobInput
+from modelfetch.status import FileStatus
 from modelfetch.storage.ledger import Ask, Ledger
+from modelfetch.types import PlannedFile
 
 ID = RECORD.job_id
 
@@ -63,9 +66,42 @@ def test_news_are_what_changed(ledger: Ledger) -> None:
     assert ledger.news(first.marks, set()).marks == {}
 
 
-def test_only_a_job_that_is_said_to_run_is_an_orphan(ledger: Ledger) -> None:
-    from dataclasses import replace
+def test_of_what_is_settled_nothing_is_looked_at_but_whether_it_is_there(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.write(RECORD)
+    with monkeypatch.context() as patch:
+        for call in ("stat", "lstat", "open"):
+            patch.setattr(os, call, lambda *_, **__: pytest.fail("a record was looked at"))
+        settled = ledger.news({}, {ID})
+    assert settled.records == []
+    assert settled.marks.keys() == {ID}
+    assert ledger.news(settled.marks, set()).records == [RECORD], "it is not settled any more"
+    ledger.remove(ID)
+    assert ledger.news(settled.marks, {ID}).marks == {}
 
+
+def test_a_model_of_very_many_files_can_be_read_again(ledger: Ledger) -> None:
+    files = tuple(PlannedFile(f"m-{n:05}-of-10000.gguf", 10, f"{n:064x}") for n in range(10_000))
+    shown = tuple(FileStatus(file.path, 10, 5) for file in files)
+    record = replace(
+        RECORD,
+        plan=replace(RECORD.plan, files=files),
+        status=replace(RECORD.status, files=shown, total_size_bytes=100_000),
+    )
+    ledger.write(record)
+    assert ledger.news({}, set()).records == [record]
+
+
+def test_a_look_for_notes_touches_no_job_without_one(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger.write(RECORD)
+    monkeypatch.setattr(Path, "replace", lambda *_: pytest.fail("a note was looked for"))
+    assert ledger.take_asks([ID, "job_0000000001"]) == {}
+
+
+def test_only_a_job_that_is_said_to_run_is_an_orphan(ledger: Ledger) -> None:
     from modelfetch.status import JobState
 
     ledger.write(RECORD)

@@ -1,4 +1,4 @@
-"""Every path in the cache; no I/O but removing a partial.
+"""Every path in the cache; no I/O but listing what belongs to a blob, and removing a partial.
 
     <root>/
       CACHEDIR.TAG
@@ -22,12 +22,13 @@ from `<blob>.incomplete`, which huggingface_hub up to 1.17 would append to or ta
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelfetch.core.paths import parts_of
 
-__all__ = ["BlobPaths", "Layout"]
+__all__ = ["BlobPaths", "Layout", "names_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,11 @@ class BlobPaths:
 
     def partials(self) -> list[BlobPaths]:
         """Return the paths for each partial of this blob there is on disk."""
-        name, suffix = self.final.name, ".modelfetch.incomplete"
-        found = self.partial.parent.glob(f"{name}.*{suffix}")
-        tokens = (path.name.removeprefix(f"{name}.").removesuffix(suffix) for path in found)
-        shared = [self] if self.partial.exists() else []
-        return [*shared, *(self.private(token) for token in tokens)]
+        start, suffix = f"{self.final.name}.", ".modelfetch.incomplete"
+        found = [it for it in names_in(self.partial.parent) if it.endswith(suffix)]
+        tokens = [it[len(start) : -len(suffix)] for it in found if it.startswith(start)]
+        shared = [self] if self.partial.name in found else []
+        return [*shared, *(self.private(token) for token in tokens if token)]
 
     def draft(self, token: str, purpose: str = "join") -> Path:
         """Return where this part and others are joined; `*` gives the pattern of all.
@@ -117,6 +118,11 @@ class Layout:
             lock=self.root / ".locks" / _folder(repo) / f"{name}.lock",
         )
 
+    def unfinished(self, repo: str) -> set[str]:
+        """Return the names of the blobs of which there is more than what is finished."""
+        names = (it for it in names_in(self.repo(repo) / "blobs") if ".modelfetch" in it)
+        return {it.partition(".")[0] for it in names if not it.endswith(".modelfetch.sums")}
+
     def snapshot(self, repo: str, commit: str, path: str = "") -> Path:
         """Return the path of a file of a snapshot, or of the snapshot's folder.
 
@@ -133,6 +139,15 @@ class Layout:
             ValueError: The name would leave the folder.
         """
         return self.repo(repo).joinpath("refs", *parts_of(revision))
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, none when it is not there."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except FileNotFoundError:
+        return []
 
 
 def _folder(repo: str) -> str:

@@ -17,7 +17,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -35,9 +35,12 @@ _log = logging.getLogger(__name__)
 
 # A draft that is older was left by a process that was killed.
 _DRAFT_SECONDS = 3600.0
+# A model of 10,000 files makes 6 MB.
+_MAX_RECORD = 64 << 20
 
 Mark = tuple[int, int, int]
 """Tells one version of a file from the next: inode, size, time of change."""
+_UNREAD: Mark = (0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ class Ledger:
     def read(self, job_id: str) -> JobRecord | None:
         """Return a record; `None` when there is none that can be used."""
         path = self._path(job_id, "json")
-        text = read_text(path)
+        text = read_text(path, _MAX_RECORD)
         if text is None:
             return None
         try:
@@ -149,17 +152,25 @@ class Ledger:
             with storage_errors(path):
                 path.unlink(missing_ok=True)
 
-    def news(self, known: Mapping[str, Mark], ours: Set[str]) -> News:
-        """Return what is there, and what is not as `known`; not what is in `ours`.
+    def news(self, known: Mapping[str, Mark], settled: Set[str]) -> News:
+        """Return what is there, and what is not as `known`.
+
+        Args:
+            known: The marks of the last time.
+            settled: Jobs of which nothing can be learned but that they are gone; thousands of them
+                cost no more than reading the folder.
 
         Raises:
             StorageError: The folder cannot be read.
         """
         news = News()
         with storage_errors(self._jobs):
-            for job_id, mark in self._marks():
+            for job_id in self._named("json"):
+                mark = _UNREAD if job_id in settled else self._mark(job_id)
+                if mark is None:
+                    continue  # forgotten meanwhile
                 news.marks[job_id] = mark
-                if known.get(job_id) != mark and job_id not in ours:
+                if known.get(job_id) != mark and job_id not in settled:
                     record = self.read(job_id)
                     if record is not None:
                         news.records.append(record)
@@ -200,8 +211,14 @@ class Ledger:
             self._path(job_id, "ask.json").unlink(missing_ok=True)
 
     def take_asks(self, job_ids: Iterable[str]) -> dict[str, Ask]:
-        """Take the notes that others left for these jobs."""
-        asks = {job_id: self._take_ask(job_id) for job_id in job_ids}
+        """Take the notes that others left for these jobs.
+
+        Raises:
+            StorageError: The folder cannot be read.
+        """
+        with storage_errors(self._jobs):
+            noted = self._named("ask.json")
+        asks = {job_id: self._take_ask(job_id) for job_id in job_ids if job_id in noted}
         return {job_id: ask for job_id, ask in asks.items() if ask is not None}
 
     def _take_ask(self, job_id: str) -> Ask | None:
@@ -225,17 +242,19 @@ class Ledger:
     def _path(self, job_id: str, kind: str) -> Path:
         return self._jobs / f"{job_id}.{kind}"
 
-    def _marks(self) -> Iterator[tuple[str, Mark]]:
+    def _named(self, kind: str) -> list[str]:
+        """Return the jobs that have a file of a kind."""
+        suffix = f".{kind}"
         with os.scandir(self._jobs) as entries:
-            for entry in entries:
-                job_id, _, kind = entry.name.partition(".")
-                if kind != "json" or not is_job_id(job_id):
-                    continue
-                try:
-                    found = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue  # forgotten meanwhile
-                yield job_id, (found.st_ino, found.st_size, found.st_mtime_ns)
+            names = [entry.name for entry in entries if entry.name.endswith(suffix)]
+        return [job_id for name in names if is_job_id(job_id := name.removesuffix(suffix))]
+
+    def _mark(self, job_id: str) -> Mark | None:
+        try:
+            found = self._path(job_id, "json").lstat()
+        except FileNotFoundError:
+            return None
+        return found.st_ino, found.st_size, found.st_mtime_ns
 
     def _set_aside(self, path: Path) -> None:
         try:

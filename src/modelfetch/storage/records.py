@@ -16,12 +16,17 @@ _NOT_FOR_FOLDERS = frozenset(
 )
 
 
-def read_text(path: Path) -> str | None:
-    """Return the text of a small file; `None` when it is missing, too large or not UTF-8."""
+def read_text(path: Path, most: int = _MAX_SIZE) -> str | None:
+    """Return the text of a file; `None` when it is missing, has more than `most` bytes or no UTF-8.
+
+    Args:
+        path: The file.
+        most: Bytes.
+    """
     try:
         with path.open("rb") as stream:
-            data = stream.read(_MAX_SIZE + 1)
-        return data.decode() if len(data) <= _MAX_SIZE else None
+            data = stream.read(most + 1)
+        return data.decode() if len(data) <= most else None
     except (OSError, UnicodeDecodeError):
         return None
 

@@ -120,10 +120,11 @@ def room_for(layout: Layout, plan: Plan) -> Reservation:
 
 
 def _needs(layout: Layout, plan: Plan) -> dict[Path, int]:
-    needs = {}
+    needs, begun = {}, layout.unfinished(plan.repo)
     for file in missing(layout, plan):
         paths = layout.blob(plan.repo, file.blob_name)
-        found = (allocated_bytes(one.partial) for one in paths.partials())
+        partials = paths.partials() if file.blob_name in begun else []
+        found = (allocated_bytes(one.partial) for one in partials)
         needs[paths.final] = max(0, file.size_bytes - max(found, default=0))
     if plan.joined_path is not None and not is_joined(layout, plan):
         # The parts are there until the whole is.
@@ -142,14 +143,13 @@ def discard_partials(layout: Layout, plan: Plan) -> None:
     """
     if not all(fence.is_inside(layout.root, folder) for folder in _folders(layout, plan)):
         return  # nothing of ours is there
+    left = layout.unfinished(plan.repo)
     for file in plan.files:
-        if file.sha256 or file.git_oid:
+        if (file.sha256 or file.git_oid) and file.blob_name in left:
             _discard_partials_of(layout.blob(plan.repo, file.blob_name), file)
 
 
 def _discard_partials_of(paths: BlobPaths, file: RemoteFile) -> None:
-    if not (paths.partials() or paths.journal.exists() or paths.rejected.exists()):
-        return
     lock = BlobLock(paths.lock)
     with storage_errors(paths.partial):
         try:
