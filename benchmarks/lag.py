@@ -88,7 +88,7 @@ def _measured(kind: str, stage: Stage, folder: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         done = subprocess.run(
             [python(), "-m", "benchmarks.lag", "--host", kind, cache],
-            env=environment, capture_output=True, text=True, check=True,
+            env=environment, stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
     row: dict[str, float] = json.loads(done.stdout)
     return row
