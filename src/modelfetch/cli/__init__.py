@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from modelfetch._version import __version__
+from modelfetch.blocking import by_itself
 from modelfetch.cli.cache import COMMANDS
 from modelfetch.cli.display import JsonLines, show_adopted, show_plan
 from modelfetch.cli.jobs import jobs
@@ -54,7 +55,7 @@ def get(
     """
 
     async def work() -> tuple[Job, LocalModel]:
-        async with Engine(_config(settings)) as engine:
+        async with Engine(by_itself(_config(settings))) as engine:
             job = await engine.download(model, quantization, revision=revision)
             return job, await followed(job, as_json)
 

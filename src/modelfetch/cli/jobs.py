@@ -10,6 +10,7 @@ import click
 from rich.filesize import decimal
 from rich.markup import escape
 
+from modelfetch.blocking import by_itself
 from modelfetch.cli.cache import new_table, show_table
 from modelfetch.cli.display import JsonLines
 from modelfetch.cli.options import JOB_OPTIONS, options
@@ -82,7 +83,7 @@ async def _done(
 
 
 async def _go_on(config: Config, action: str, job_id: str, as_json: bool) -> tuple[Job, LocalModel]:
-    async with Engine(config) as engine:
+    async with Engine(by_itself(config)) as engine:
         job = await engine.find(job_id)
         await (job.retry() if action == "retry" else job.resume())
         return job, await followed(job, as_json)
