@@ -1,12 +1,17 @@
-"""What a download does to its host: lag of a 1 ms ticker and of an HTTP `/ping` in one process.
+"""What a download does to its host: how long a FastAPI server takes to answer `/ping` meanwhile.
 
-    python -m benchmarks.lag [--size-mb 2048] [--rounds 3]
+    python -m benchmarks.lag [--size-mb 2048] [--rounds 5] [--json FILE]
 
-A host program serves `/ping` from its own loop with aiohttp.web and sleeps 1 ms again and again;
-how much later than asked it wakes is the lag. A client in another process asks for `/ping` all the
-time. That is measured while nothing else runs, while `Engine.download` fetches from nginx over TLS
-at full speed, and while huggingface_hub's `hf_hub_download` does the same in a thread. Rounds are
-interleaved; the medians of the rounds are printed, and what each adds to the idle host.
+The host is a FastAPI application under uvicorn in one process. A client in another process asks for
+`/ping` all the time, one request after the other over one connection. That is measured while
+nothing else runs, while `Engine.download` of the same host fetches from nginx over TLS at full
+speed, with the transfers in a thread and in a process of their own, and while huggingface_hub's
+`hf_hub_download` does the same in a thread. Beside it a task of the host's loop sleeps 1 ms again
+and again; how much later than asked it wakes is the lag of the loop.
+
+Each host is a new process. Rounds are interleaved, so that what else the machine does is shared by
+all; what a download adds is told for each round against that round's idle host, and the medians of
+the rounds are printed.
 """
 
 from __future__ import annotations
@@ -23,15 +28,19 @@ import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from aiohttp import web
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
 
 from benchmarks.cases import CASES, NAME, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
 from benchmarks.servers import free_port
 
-IDLE_SECONDS = 4.0
-KINDS = ("idle", "modelfetch", "modelfetch, own process", "huggingface_hub")
+IDLE_SECONDS = 6.0
+IDLE, PEER = "idle", "huggingface_hub, thread"
+KINDS = (IDLE, "modelfetch, thread", "modelfetch, process", PEER)
+ADDED = ("ping p50", "ping p99", "tick p50", "tick p99")
 _CLIENT = """
 import http.client, json, sys, time
 port, out, times = int(sys.argv[1]), sys.argv[2], []
@@ -42,7 +51,7 @@ try:
         connection.request("GET", "/ping")
         if connection.getresponse().read() == b"stop":
             break
-        times.append(time.perf_counter() - began)
+        times.append((began, time.perf_counter() - began))
         time.sleep(0.005)
 finally:
     open(out, "w").write(json.dumps(times))
@@ -52,7 +61,8 @@ finally:
 def main() -> None:
     options = _arguments()
     ensure_tools()
-    print(described(), flush=True)
+    machine = described()
+    print(machine, flush=True)
     with tempfile.TemporaryDirectory(prefix="lag-", dir=options.folder) as folder:
         served = Path(folder, "served")
         served.mkdir()
@@ -61,7 +71,11 @@ def main() -> None:
             for _ in range(options.rounds):
                 for kind in KINDS:
                     rows.setdefault(kind, []).append(_measured(kind, stage, Path(folder)))
+                    print(f"{kind}: {_shown(rows[kind][-1])}", file=sys.stderr, flush=True)
     _show(rows)
+    if options.json:
+        summary = {"machine": machine, "size_mb": options.size_mb, "rounds": rows}
+        options.json.write_text(json.dumps({**summary, "added": _added(rows)}, indent=1))
 
 
 def _measured(kind: str, stage: Stage, folder: Path) -> dict[str, float]:
@@ -74,51 +88,54 @@ def _measured(kind: str, stage: Stage, folder: Path) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         done = subprocess.run(
             [python(), "-m", "benchmarks.lag", "--host", kind, cache],
-            env=environment, capture_output=True, text=True, check=True,
+            env=environment, stdout=subprocess.PIPE, text=True, check=True,
         )  # fmt: skip
     row: dict[str, float] = json.loads(done.stdout)
     return row
 
 
 async def host(kind: str, cache: str) -> None:
-    """Be the host of one download; print the lags as JSON."""
+    """Be the host of one download; print what it felt of it as JSON."""
     work: dict[str, Callable[[], Awaitable[object]]] = {
-        "idle": lambda: asyncio.sleep(IDLE_SECONDS),
-        "modelfetch": lambda: _modelfetch(cache, "thread"),
-        "modelfetch, own process": lambda: _modelfetch(cache, "process"),
-        "huggingface_hub": lambda: asyncio.to_thread(_huggingface_hub, cache),
+        IDLE: lambda: asyncio.sleep(IDLE_SECONDS),
+        "modelfetch, thread": lambda: _modelfetch(cache, "thread"),
+        "modelfetch, process": lambda: _modelfetch(cache, "process"),
+        PEER: lambda: asyncio.to_thread(_huggingface_hub, cache),
     }
-    is_over = False
+    app, is_over = FastAPI(), False
 
-    async def ping(_: web.Request) -> web.Response:
-        return web.Response(text="stop" if is_over else "pong")
+    @app.get("/ping", response_class=PlainTextResponse)
+    async def ping() -> str:
+        return "stop" if is_over else "pong"
 
-    app = web.Application()
-    app.router.add_get("/ping", ping)
-    runner, port = web.AppRunner(app, access_log=None), free_port()
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    out = Path(cache, "pings.json")
-    client = await asyncio.create_subprocess_exec(python(), "-c", _CLIENT, str(port), str(out))
-    lags: list[float] = []
-    ticking = asyncio.create_task(_tick(lags))
+    server = uvicorn.Server(uvicorn.Config(app, port=free_port(), log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:  # noqa: ASYNC110  # uvicorn has no event for it
+        await asyncio.sleep(0.01)
     # What is imported at first use is not what a running host feels.
     import huggingface_hub
 
     import modelfetch.engine  # noqa: F401
 
     huggingface_hub.hf_hub_download  # noqa: B018
-    await asyncio.sleep(0.5)
-    lags.clear()
-    began = time.perf_counter()
+    out = Path(cache, "pings.json")
+    words = [str(server.config.port), str(out)]
+    client = await asyncio.create_subprocess_exec(python(), "-c", _CLIENT, *words)
+    await asyncio.sleep(1)  # it has begun, and its first pings, which it leaves out, are over
+    lags: list[float] = []
+    ticking = asyncio.create_task(_tick(lags))
+    began, cpu = time.perf_counter(), time.process_time()
     await work[kind]()
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
     ticking.cancel()
     is_over = True
     await client.wait()
-    await runner.cleanup()
-    pings = json.loads(await asyncio.to_thread(out.read_text))
-    print(json.dumps({"seconds": seconds, **_told("tick", lags), **_told("ping", pings)}))
+    server.should_exit = True
+    await serving
+    ends = json.loads(await asyncio.to_thread(out.read_text))
+    pings = [took for at, took in ends if began <= at]
+    row = {"seconds": seconds, "host cpu seconds": cpu, "pings": len(pings)}
+    print(json.dumps({**row, **_told("ping", pings), **_told("tick", lags)}))
 
 
 async def _tick(lags: list[float]) -> None:
@@ -151,20 +168,45 @@ def _told(name: str, values: list[float]) -> dict[str, float]:
     return {f"{name} {key}": 1000 * value for key, value in picked.items()}
 
 
+def _shown(row: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in row.items())
+
+
+def _added(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Return what each kind adds to the idle host of its round, in ms: medians of the rounds."""
+    added: dict[str, dict[str, float]] = {}
+    for kind in KINDS[1:]:
+        pairs = list(zip(rows[kind], rows[IDLE], strict=True))
+        added[kind] = {c: statistics.median(own[c] - idle[c] for own, idle in pairs) for c in ADDED}
+    return added
+
+
 def _show(rows: dict[str, list[dict[str, float]]]) -> None:
-    columns = list(rows["idle"][0])
-    medians = {k: {c: statistics.median(r[c] for r in v) for c in columns} for k, v in rows.items()}
-    print("\n| | " + " | ".join(f"{c}{'' if c == 'seconds' else ', ms'}" for c in columns) + " |")
+    units = {"seconds": "s", "host cpu seconds": "s", "pings": "number"}
+    columns = list(rows[IDLE][0])
+    print("\n| medians | " + " | ".join(f"{c}, {units.get(c, 'ms')}" for c in columns) + " |")
     print("|---" * (len(columns) + 1) + "|")
-    for kind, row in medians.items():
-        print(f"| {kind} | " + " | ".join(f"{row[c]:.2f}" for c in columns) + " |")
+    for kind, found in rows.items():
+        medians = [statistics.median(row[c] for row in found) for c in columns]
+        print(f"| {kind} | " + " | ".join(f"{value:.2f}" for value in medians) + " |")
+    print("\n| added to the idle host, ms | " + " | ".join(ADDED) + " |")
+    print("|---" * (len(ADDED) + 1) + "|")
+    added = _added(rows)
+    for kind, row in added.items():
+        parts = (f"{row[c]:+.2f} ({_share(row[c], added[PEER][c])})" for c in ADDED)
+        print(f"| {kind} | " + " | ".join(parts) + " |")
+
+
+def _share(own: float, peers: float) -> str:
+    return f"{own / peers:.2f} of {PEER.split(',')[0]}'s" if peers > 0 else "-"
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lag", description=__doc__)
     parser.add_argument("--size-mb", type=int, default=2048)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where files are put; default: temporary")
+    parser.add_argument("--json", type=Path, help="where to put all figures")
     parser.add_argument("--host", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.host:

@@ -1,7 +1,8 @@
 """The host's end of the process in which an engine's transfers run.
 
 With it the host's interpreter has nothing to do with the bytes: not its loop, nor its lock, nor its
-garbage collection. It costs the start of a Python, and its memory. When that process dies, which
+garbage collection. It costs the start of a Python, and its memory. What it needs of the host is its
+interpreter and its path, and nothing of its main module. When that process dies, which
 nobody asked it to, the next one goes on with the bytes that are there.
 """
 
@@ -28,30 +29,42 @@ from modelfetch.frames import (
     Noted,
     Progress,
     Rate,
+    Ready,
     Run,
     receive,
     send,
 )
-from modelfetch.offload import Offload, settled
+from modelfetch.offload import Offload, carried_out, settled
 from modelfetch.shared import FileProgress
 from modelfetch.types import LocalModel, Plan
 
-__all__ = ["Beside"]
+__all__ = ["Beside", "NoProcess", "can_have_processes"]
 
 # A process that dies so often without bringing a byte will not bring one.
 MAX_DEATHS = 3
 # How often the bound on a job's speed is looked at.
 LOOK_SECONDS = 0.25
+# The path is the host's, which may have changed it.
 _START = """\
 import sys
-sys.path.insert(0, sys.argv[2])
+sys.path[:] = sys.argv[2:]
 from modelfetch.aside import main
 main(int(sys.argv[1]))
 """
 
 
+class NoProcess(ModelFetchError):
+    """None can be started here."""
+
+
 class _Died(Exception):
     """The process is gone."""
+
+
+def can_have_processes() -> bool:
+    """Return whether this is a Python that can start itself: not one frozen or embedded."""
+    is_python = Path(sys.executable or "").name.lower().startswith(("python", "pypy"))
+    return sys.platform != "win32" and is_python and not getattr(sys, "frozen", False)
 
 
 class Beside:
@@ -81,6 +94,7 @@ class Beside:
         """As `Carrier.run`.
 
         Raises:
+            NoProcess: It cannot be started; nothing has been done.
             ModelFetchError: A file cannot be had, or the process dies again and again; what came is
                 kept.
         """
@@ -117,8 +131,7 @@ class Beside:
         token: str | None,
         bucket: TokenBucket,
     ) -> LocalModel:
-        async with self._starting:
-            writer = self._writer or await self._start()
+        writer = await self._started()
         self._number += 1
         number, awaited = self._number, _Awaited(progress)
         self._runs[number] = awaited
@@ -137,13 +150,28 @@ class Beside:
         finally:
             del self._runs[number]
 
+    async def _started(self) -> asyncio.StreamWriter:
+        async with self._starting:
+            if self._writer is None:
+                # Cancelling who waits for it does not leave one that is nobody's.
+                return await carried_out(asyncio.create_task(self._start()))
+            return self._writer
+
     async def _start(self) -> asyncio.StreamWriter:
         ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = await self._offload(_started, theirs.fileno())
+        try:
+            with theirs:
+                process = await self._offload(_spawned, theirs.fileno())
+        except BaseException:
+            ours.close()
+            raise
         reader, writer = await asyncio.open_connection(sock=ours)
         send(writer, Begin(self._config))
-        self._writer = writer
+        if not isinstance(await receive(reader), Ready):
+            writer.close()
+            code = await self._offload(process.wait)
+            raise _no_process(f"it ended at once, with exit code {code}")
+        self._process, self._writer = process, writer
         self._listening = asyncio.create_task(self._listen(reader), name="modelfetch listener")
         return writer
 
@@ -195,17 +223,21 @@ def _copy(source: FileProgress, target: FileProgress) -> None:
     target.header = header
 
 
-def _started(descriptor: int) -> subprocess.Popen[bytes]:
+def _spawned(descriptor: int) -> subprocess.Popen[bytes]:
     package = str(Path(__file__).parent.parent)
     try:
         return subprocess.Popen(
-            [sys.executable, "-c", _START, str(descriptor), package],
+            [sys.executable, "-c", _START, str(descriptor), *sys.path, package],
             pass_fds=(descriptor,),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
         )
     except (OSError, ValueError) as error:
-        raise ModelFetchError(
-            f"No process for the transfers can be started: {error}.",
-            hint="isolation='thread' does without.",
-        ) from None
+        raise _no_process(str(error)) from None
+
+
+def _no_process(why: str) -> NoProcess:
+    return NoProcess(
+        f"No process for the transfers can be started: {why}.",
+        hint="isolation='thread' does without.",
+    )

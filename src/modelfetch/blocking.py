@@ -7,14 +7,16 @@ import contextlib
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from modelfetch.config import Config
 from modelfetch.engine import Engine
 from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel
 
-__all__ = ["fetch"]
+__all__ = ["by_itself", "fetch"]
 
 
 def fetch(
@@ -44,7 +46,7 @@ def fetch(
     """
 
     async def work() -> LocalModel:
-        async with Engine(**config) as engine:
+        async with Engine(by_itself(Config(**config))) as engine:
             job = await engine.download(model, quantization, revision=revision)
             if on_status is not None:
                 async for status in job.events():
@@ -76,6 +78,14 @@ def _run_in_thread(work: Callable[[], Coroutine[Any, Any, LocalModel]]) -> Local
             # thread, so the work has to end first. An error of the work itself has ended it.
             stop.set()
             raise
+
+
+def by_itself(config: Config) -> Config:
+    """Return the settings for a program that waits for a download and does nothing else meanwhile.
+
+    There is nobody whom the transfers could disturb, and no reason to start a process for them.
+    """
+    return replace(config, isolation="thread") if config.isolation == "auto" else config
 
 
 class _Stop:

@@ -52,7 +52,7 @@ PUBLISHERS = ("{owner}", "ggml-org", "lmstudio-community", "unsloth", "bartowski
 WAYS = ("reflink", "hardlink", "copy")
 LAYOUTS = ("plain", "lmstudio")
 # A process of its own gets a socket by inheritance, which Windows has not.
-ISOLATIONS = ("thread",) if sys.platform == "win32" else ("thread", "process")
+ISOLATIONS = ("auto", "thread") if sys.platform == "win32" else ("auto", "thread", "process")
 
 _SECONDS = Bounds(0.001, DAY, "seconds")
 _BOUNDS = {
@@ -132,7 +132,7 @@ class Config:
         flush_bytes: Most arrived bytes that may be lost in a power cut.
         connect_timeout: Seconds to reach a host.
         isolation: Where transfers run: `thread`, in a thread of this process, or `process`, in one
-            of their own, which disturbs a busy host least.
+            of their own, which disturbs a busy host least; `auto` for that where it can be had.
         first_byte_timeout: Seconds that a host has from being called to the head of its answer; a
             mirror that first fetches the file itself may need minutes.
         read_timeout: Seconds without any byte of a body after which a connection is replaced.
@@ -187,7 +187,7 @@ class Config:
     )
     connections: int = field(default_factory=setting("connections", int, lambda: 16))
     adaptive: bool = field(default_factory=setting("adaptive", boolean, lambda: True))
-    isolation: str = field(default_factory=setting("isolation", str, lambda: "thread"))
+    isolation: str = field(default_factory=setting("isolation", str, lambda: "auto"))
     max_bytes_per_second: float | None = field(
         default_factory=setting(
             "max_bytes_per_second", parse_rate, lambda: None, MODELFETCH_LIMIT_RATE=parse_rate

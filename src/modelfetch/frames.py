@@ -18,8 +18,8 @@ from modelfetch.shared import FileProgress
 from modelfetch.types import LocalModel, Plan
 
 __all__ = [
-    "Begin", "Cancel", "Ended", "Failed", "Message", "Noted", "Progress", "Rate", "Run", "receive",
-    "send",
+    "Begin", "Cancel", "Ended", "Failed", "Message", "Noted", "Progress", "Rate", "Ready", "Run",
+    "receive", "send",
 ]  # fmt: skip
 
 _LENGTH = struct.Struct("!I")
@@ -30,6 +30,11 @@ class Begin:
     """The first message: what the engine is set to."""
 
     config: Config
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The answer to it: the process has all that it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,7 @@ class Noted:
     record: logging.LogRecord
 
 
-Message = Begin | Run | Cancel | Rate | Progress | Ended | Failed | Noted
+Message = Begin | Ready | Run | Cancel | Rate | Progress | Ended | Failed | Noted
 
 
 def send(writer: asyncio.StreamWriter, message: Message) -> None:

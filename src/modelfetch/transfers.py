@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 
 from modelfetch.background import Background
-from modelfetch.beside import Beside
+from modelfetch.beside import Beside, NoProcess, can_have_processes
 from modelfetch.carrier import Carrier
 from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
@@ -17,6 +18,8 @@ from modelfetch.storage.layout import Layout
 from modelfetch.types import LocalModel, Plan
 
 __all__ = ["Transfers"]
+
+_log = logging.getLogger(__name__)
 
 
 class Transfers:
@@ -40,7 +43,10 @@ class Transfers:
         self._token = token
         self._background = Background(offload)
         self._carrier = Carrier(config, offload, layout)
-        self._beside = Beside(config, offload) if config.isolation == "process" else None
+        has_process = config.isolation == "process" or (
+            config.isolation == "auto" and can_have_processes()
+        )
+        self._beside = Beside(config, offload) if has_process else None
 
     async def run(
         self, plan: Plan, progress: Mapping[str, FileProgress], bucket: TokenBucket
@@ -57,7 +63,12 @@ class Transfers:
         """
         token = await self._token()
         if self._beside is not None:
-            return await self._beside.run(plan, progress, token, bucket)
+            try:
+                return await self._beside.run(plan, progress, token, bucket)
+            except NoProcess as error:
+                if self._config.isolation == "process":
+                    raise
+                _log.warning("%s It is a thread, then.", error.message)
         return await self._background.run(lambda: self._carrier.run(plan, progress, token, bucket))
 
     def set_rate(self, bytes_per_second: float | None) -> None:

@@ -180,7 +180,6 @@ def test_every_error_has_an_exit_code() -> None:
     codes = {type(error).__name__: exit_code(error) for error in made}
     assert {name for name, code in codes.items() if code == 1} == {
         "ModelFetchError",
-        "JobNotFound",
         "InvalidState",
         "JobCancelled",
     }
@@ -214,11 +213,11 @@ def test_without_the_extra_it_says_what_to_install() -> None:
 
 
 def test_the_command_to_go_on_with_does_not_tell_the_token() -> None:
-    from modelfetch.cli import _without_secrets
+    from modelfetch.cli.running import without_secrets
 
     secrets = ["--proxy", "http://a:b@c", "--header", "X-Key: a", "--header=X-Key: b"]
     for words in (["--token", "hf_s"], ["--token=hf_s"], secrets):
-        assert _without_secrets(["get", "a/b", *words, "-q", "Q8_0"]) == [
+        assert without_secrets(["get", "a/b", *words, "-q", "Q8_0"]) == [
             "get",
             "a/b",
             "-q",

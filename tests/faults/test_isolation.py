@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,9 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
 
-from modelfetch import Engine, Job, JobState, ModelFetchError
+import modelfetch
+from modelfetch import Engine, Job, JobState, ModelFetchError, beside, errors
+from modelfetch.aside import NICENESS
+from modelfetch.cli import _cli
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.frames import Run, send
 from modelfetch.testing import FakeHub, Status, WrongBytes, build_gguf
@@ -143,6 +148,28 @@ asyncio.run(main(*sys.argv[1:3]))
 """
 
 
+HOSTS = ["-c", "-", "script.py"]
+
+
+@pytest.mark.parametrize("how", HOSTS)
+async def test_the_host_needs_no_main_that_can_be_imported(
+    hub: FakeHub, place: Path, tmp_path: Path, how: str
+) -> None:
+    """As in a notebook, at a prompt, or in a script that does all when it is imported."""
+    hub.add(REPO, {FILE: coded(MiB)})
+    code = HOST.replace("sleep(600)", "sleep(0)")
+    (tmp_path / "script.py").write_text(code)
+    words = {"-c": ["-c", code], "-": ["-"], "script.py": [str(tmp_path / "script.py")]}[how]
+    host = await asyncio.create_subprocess_exec(
+        sys.executable, *words, hub.endpoint, str(place), REPO, LABEL,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    said, complaints = await host.communicate(code.encode() if how == "-" else b"")
+    assert (host.returncode, complaints) == (0, b"")
+    assert int(said.split()[0]) != host.pid
+    assert list(place.rglob("snapshots/*/*.gguf"))
+
+
 async def test_when_the_host_is_killed_its_process_ends_and_the_bytes_are_kept(
     hub: FakeHub, isolated: Settings, place: Path
 ) -> None:
@@ -185,7 +212,7 @@ async def test_its_warnings_are_the_hosts(
         assert beside is not None
         assert beside._writer is not None
         with caplog.at_level(logging.ERROR):
-            send(beside._writer, Run(99, None, {}, None))  # type: ignore[arg-type]
+            send(beside._writer, Run(99, None, {}, None, None))  # type: ignore[arg-type]
             for _ in range(500):
                 if caplog.records:
                     break
@@ -214,3 +241,133 @@ async def test_the_rate_can_be_changed_there_too(hub: FakeHub, isolated: Setting
         job = await begun(engine)
         engine.set_limit(None)
         assert_is(await job.result(), content)
+
+
+# --- by default -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def default(settings_for: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    monkeypatch.delenv("MODELFETCH_ISOLATION")
+    return settings_for
+
+
+async def test_an_engine_has_a_process_where_there_can_be_one(
+    hub: FakeHub, default: Settings
+) -> None:
+    hub.add(REPO, {FILE: coded(MiB)})
+    async with Engine(**default(hub)) as engine:
+        assert engine.config.isolation == "auto"
+        assert_is(await (await engine.download(REPO, LABEL)).result(), coded(MiB))
+        child = child_of(engine)
+        # Where the processor is short, the host goes first.
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == os.nice(0) + NICENESS
+
+
+@pytest.mark.parametrize("why", ["frozen", "embedded", "nameless"])
+async def test_what_is_no_python_is_not_started_again(
+    hub: FakeHub, default: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, why: str
+) -> None:
+    """A program that has Python in it would be run a second time."""
+    program = tmp_path / "my-server"
+    program.write_text(f"#!/bin/sh\necho started >> {tmp_path}/started\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", "" if why == "nameless" else str(program))
+    if why == "frozen":
+        monkeypatch.setattr(sys, "frozen", True, raising=False)
+        monkeypatch.setattr(sys, "executable", str(program.rename(tmp_path / "python-server")))
+    hub.add(REPO, {FILE: coded(MiB)})
+    async with Engine(**default(hub)) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), coded(MiB))
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("how", ["missing", "broken"])
+async def test_where_no_process_can_be_had_it_is_a_thread(
+    hub: FakeHub,
+    default: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    how: str,
+) -> None:
+    python = tmp_path / "python3"
+    if how == "broken":
+        python.write_text("#!/bin/sh\nexit 7\n")
+        python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    hub.add(REPO, {FILE: coded(MiB)})
+    hub.add("acme/other-GGUF", {FILE: coded(MiB, 2)})
+    async with Engine(**default(hub)) as engine:
+        jobs = [await engine.download(repo, LABEL) for repo in (REPO, "acme/other-GGUF")]
+        assert_is(await jobs[0].result(), coded(MiB))
+        assert_is(await jobs[1].result(), coded(MiB, 2))
+    assert "No process for the transfers can be started: " in caplog.text
+    assert ("exit code 7" in caplog.text) == (how == "broken")
+    async with Engine(**default(hub, isolation="process")) as engine:
+        hub.add("acme/third-GGUF", {FILE: coded(MiB, 3)})
+        job = await engine.download("acme/third-GGUF", LABEL)
+        with pytest.raises(ModelFetchError, match="isolation='thread' does without"):
+            await job.result()
+
+
+async def test_the_process_has_the_path_of_its_host(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What was put into `sys.path` by a program holds there too."""
+    monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    tell = "import os, sys; sys.path[:] = sys.argv[2:]; os.write(int(sys.argv[1]), repr(sys.path)"
+    monkeypatch.setattr(beside, "_START", f"{tell}.encode())")
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end) as told:
+        process = beside._spawned(write_end)
+        os.close(write_end)
+        assert told.read() == repr([*sys.path, str(Path(beside.__file__).parents[1])])
+    process.wait()
+
+
+async def test_stopping_while_it_starts_leaves_no_process(
+    hub: FakeHub, isolated: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add(REPO, {FILE: coded(MiB)})
+    started: list[subprocess.Popen[bytes]] = []
+    spawned = beside._spawned
+    monkeypatch.setattr(beside, "_spawned", lambda fd: started.append(spawned(fd)) or started[-1])
+    for steps in range(0, 40, 8):
+        async with Engine(**isolated(hub)) as engine:
+            job = await engine.download(REPO, LABEL)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await job.cancel()
+        assert all(process.returncode == 0 for process in started)
+    assert started
+
+
+@pytest.mark.parametrize("inside", ["fetch", "get"])
+def test_who_only_waits_for_a_download_has_a_thread(
+    default: Settings, monkeypatch: pytest.MonkeyPatch, inside: str
+) -> None:
+    def never(_: int) -> None:
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(beside, "_spawned", never)
+    with FakeHub.in_thread() as hub:
+        hub.add(REPO, {FILE: coded(MiB)})
+        settings = default(hub)
+        if inside == "fetch":
+            assert_is(modelfetch.fetch(REPO, LABEL, **settings), coded(MiB))
+        else:
+            words = ["get", REPO, "--endpoint", hub.endpoint, "--cache-dir", settings["cache_dir"]]
+            done = CliRunner().invoke(_cli, [str(word) for word in words])
+            assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_errors_survive_the_way(name: str) -> None:
+    kind = getattr(errors, name)
+    if not issubclass(kind, ModelFetchError) or "__init__" in vars(kind):
+        pytest.skip("planning tells, which is in the host")
+    error = kind("No.", hint="Do.", host="a.example", status=503, request_id="1", path="x")
+    error.note = 5
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), vars(back)) == (kind, str(error), vars(error))

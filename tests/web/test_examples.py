@@ -44,6 +44,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         hub.add(REPO, {FILE: coded(MiB), "tiny-Q8_0.gguf": coded(MiB, seed=2)})
         monkeypatch.setenv("MODELFETCH_ENDPOINT", hub.endpoint)
         monkeypatch.setenv("MODELFETCH_CACHE_DIR", str(tmp_path))
+        # As a user has them, and not as other tests do.
+        monkeypatch.delenv("MODELFETCH_ISOLATION")
         yield hub
 
 

@@ -233,7 +233,7 @@ def test_a_port_that_is_taken(hub: FakeHub, tmp_path: Path) -> None:
 
 
 def test_a_hint_of_what_to_do_again_has_no_api_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    from modelfetch.cli import _without_secrets
+    from modelfetch.cli.running import without_secrets
 
     for words in (["--api-token", TOKEN], [f"--api-token={TOKEN}"]):
-        assert _without_secrets(["serve", *words, "--port", "1"]) == ["serve", "--port", "1"]
+        assert without_secrets(["serve", *words, "--port", "1"]) == ["serve", "--port", "1"]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import shlex
 import signal
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any
 
 import click
 
 from modelfetch._version import __version__
+from modelfetch.blocking import by_itself
 from modelfetch.cli.cache import COMMANDS
-from modelfetch.cli.display import JsonLines, choose_display, show_adopted, show_plan
+from modelfetch.cli.display import JsonLines, show_adopted, show_plan
+from modelfetch.cli.jobs import jobs
 from modelfetch.cli.options import (
     ENGINE_OPTIONS,
     MODEL_OPTIONS,
@@ -25,60 +24,17 @@ from modelfetch.cli.options import (
     options,
 )
 from modelfetch.cli.quants import show_variants
+from modelfetch.cli.running import exit_code, fail, followed, guarded
 from modelfetch.config import Config
 from modelfetch.engine import Engine
-from modelfetch.errors import (
-    AccessDenied,
-    AmbiguousQuantization,
-    HubUnavailable,
-    IncompleteModel,
-    InsufficientMemory,
-    IntegrityError,
-    InvalidConfiguration,
-    InvalidReference,
-    ModelFetchError,
-    ModelNotFound,
-    NetworkError,
-    QuantizationNotFound,
-    RevisionNotFound,
-    StorageError,
-    UnusableModel,
-)
+from modelfetch.errors import ModelFetchError
 from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
 from modelfetch.settings import names_of, proxy_of, token_of
-from modelfetch.status import JobState
 from modelfetch.types import LocalModel, Plan
 from modelfetch.web.settings import WebConfig
 
 __all__ = ["exit_code", "run"]
-
-_T = TypeVar("_T")
-
-INTERRUPTED = 130
-_CODES: tuple[tuple[tuple[type[ModelFetchError], ...], int], ...] = (
-    ((InvalidReference, InvalidConfiguration), 2),
-    (
-        (
-            ModelNotFound,
-            RevisionNotFound,
-            QuantizationNotFound,
-            AmbiguousQuantization,
-            IncompleteModel,
-            InsufficientMemory,
-        ),
-        3,
-    ),
-    ((AccessDenied,), 4),
-    ((HubUnavailable, NetworkError), 5),
-    ((StorageError,), 6),
-    ((IntegrityError, UnusableModel), 7),
-)
-
-
-def exit_code(error: ModelFetchError) -> int:
-    """Return the exit code that tells a script what kind of thing went wrong."""
-    return next((code for kinds, code in _CODES if isinstance(error, kinds)), 1)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -99,16 +55,11 @@ def get(
     """
 
     async def work() -> tuple[Job, LocalModel]:
-        async with Engine(_config(settings)) as engine:
+        async with Engine(by_itself(_config(settings))) as engine:
             job = await engine.download(model, quantization, revision=revision)
-            with choose_display(as_json, job.plan) as display:
-                async for status in job.events():
-                    display.show(status)
-                    if status.state is JobState.PAUSED:
-                        break  # the disk is full; the result is that error
-                return job, await job.result()
+            return job, await followed(job, as_json)
 
-    job, result = _guarded(work(), as_json)
+    job, result = guarded(work(), as_json)
     show_adopted(job.status)
     if as_json:
         JsonLines.finish(job.status, result)
@@ -127,7 +78,7 @@ def plan(
         async with Engine(_config(settings)) as engine:
             return await engine.plan(model, quantization, revision=revision)
 
-    result = _guarded(work(), as_json)
+    result = guarded(work(), as_json)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -143,7 +94,7 @@ def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> 
         async with Engine(_config(settings)) as engine:
             return await engine.variants(model, revision=revision)
 
-    result = _guarded(work(), as_json)
+    result = guarded(work(), as_json)
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2))
     else:
@@ -167,7 +118,7 @@ def serve(
         web = WebConfig(api_token=api_token, allowed_hosts=allow_host, allow_origins=allow_origin)
         await serve_until_stopped(_config(settings), web, host, port)
 
-    _guarded(work(), as_json=False)
+    guarded(work(), as_json=False)
 
 
 @_cli.command()
@@ -180,10 +131,10 @@ def demo(size: int, keep: Path | None) -> None:
     try:
         sys.exit(show(size, keep))
     except ModelFetchError as error:
-        _fail(error, as_json=False)
+        fail(error, as_json=False)
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, jobs):
     _cli.add_command(_command)
 
 
@@ -215,32 +166,3 @@ def _config(settings: dict[str, Any]) -> Config:
     if "limit_rate" in given:
         given["max_bytes_per_second"] = given.pop("limit_rate")
     return Config(**given)
-
-
-def _guarded(work: Coroutine[Any, Any, _T], as_json: bool) -> _T:
-    try:
-        return asyncio.run(work)
-    except ModelFetchError as error:
-        _fail(error, as_json)
-    except KeyboardInterrupt:
-        again = shlex.join(["modelfetch", *_without_secrets(sys.argv[1:])])
-        click.echo(f"\nStopped. What came is kept; go on with: {again}", err=True)
-        sys.exit(INTERRUPTED)
-
-
-def _without_secrets(words: list[str]) -> list[str]:
-    """Return a command's words less those that may hold a secret, which have none in a log."""
-    secret = ("--token", "--api-token", "--proxy", "--header")
-    after_secret = [False, *(word in secret for word in words)]
-    return [
-        word
-        for word, is_value in zip(words, after_secret, strict=False)
-        if not is_value and not word.startswith(secret)
-    ]
-
-
-def _fail(error: ModelFetchError, as_json: bool) -> NoReturn:
-    if as_json:
-        click.echo(json.dumps({"error": error.to_dict()}))
-    click.echo(f"modelfetch: {error}", err=True)
-    sys.exit(exit_code(error))

@@ -17,14 +17,17 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+from modelfetch.blocking import by_itself
 from modelfetch.cache import DEFAULT_AGE, Cache
+from modelfetch.cli.running import fail
+from modelfetch.config import Config
 from modelfetch.engine import Engine
 from modelfetch.errors import ModelFetchError
 from modelfetch.inventory import CachedBuild, CachedModel, CachedPartial, Removal, Verification
 from modelfetch.repairs import repair as repair_files
 from modelfetch.wording import printable
 
-__all__ = ["COMMANDS"]
+__all__ = ["COMMANDS", "new_table", "show_table"]
 
 _PIPED_WIDTH = 200  # columns, so that a line of the table is a line of the file
 _INTEGRITY = 7
@@ -46,15 +49,10 @@ class _Command(click.Command):
     """A command that ends in the exit code of its error."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        from modelfetch.cli import exit_code
-
         try:
             return super().invoke(ctx)
         except ModelFetchError as error:
-            if ctx.params.get("as_json"):
-                click.echo(json.dumps({"error": error.to_dict()}))
-            click.echo(f"modelfetch: {printable(error)}", err=True)
-            sys.exit(exit_code(error))
+            fail(error, bool(ctx.params.get("as_json")))
 
 
 def _command(name: str, *options: Callable[[Any], Any]) -> Callable[[Callable[..., None]], Any]:
@@ -84,11 +82,11 @@ def _ls(cache_dir: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([model.to_dict() for model in models], indent=2))
         return
-    table = _table("repository", "quantization", ">size", ">files", "revision", "last used")
+    table = new_table("repository", "quantization", ">size", ">files", "revision", "last used")
     for model in models:
         for row in _rows(model):
             table.add_row(escape(model.repo), *row)
-    _show(table)
+    show_table(table)
 
 
 @_command(
@@ -125,7 +123,7 @@ def _verify(
         settings: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
 
         async def work() -> dict[str, ModelFetchError]:
-            async with Engine(**settings) as engine:
+            async with Engine(by_itself(Config(**settings))) as engine:
                 return await repair_files(engine, found.damaged)
 
         failed = asyncio.run(work())
@@ -177,7 +175,7 @@ def _du(cache_dir: Path | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(usage.to_dict(), indent=2))
         return
-    table = _table(">size", "what")
+    table = new_table(">size", "what")
     for repo, size in usage.repos:
         table.add_row(decimal(size), escape(repo))
     rest: tuple[tuple[int | None, str], ...] = (
@@ -190,7 +188,7 @@ def _du(cache_dir: Path | None, as_json: bool) -> None:
     for number, what in rest:
         if number is not None:
             table.add_row(decimal(number), f"[dim]{what}[/]")
-    _show(table)
+    show_table(table)
 
 
 COMMANDS: tuple[click.Command, ...] = (_ls, _verify, _rm, _prune, _du)
@@ -267,7 +265,8 @@ def _show_removal(removal: Removal, as_json: bool) -> None:
     click.echo(f"{decimal(removal.freed_bytes)} {verb}")
 
 
-def _table(*columns: str) -> Table:
+def new_table(*columns: str) -> Table:
+    """Return a table without lines; a column whose name begins with `>` has numbers."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     for name in columns:
         right = name.startswith(">")
@@ -277,7 +276,8 @@ def _table(*columns: str) -> Table:
     return table
 
 
-def _show(table: Table) -> None:
+def show_table(table: Table) -> None:
+    """Print a table on stdout, a line for each row where that is no terminal."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = max(console.width, _PIPED_WIDTH)

@@ -13,6 +13,7 @@ from modelfetch.core.fit import parse_size
 
 __all__ = [
     "ENGINE_OPTIONS",
+    "JOB_OPTIONS",
     "MODEL_OPTIONS",
     "PLAN_OPTIONS",
     "SERVER_OPTIONS",
@@ -58,11 +59,17 @@ def option(*names: str, help: str, **settings: Any) -> Callable[[Any], Any]:
     return click.option(*names, help=help, envvar=env, show_envvar=True, **settings)
 
 
+_CACHE_DIR = option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache.")
+_ENDPOINT = option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too.")
+_TOKEN = option("--token", help="Access token; HF_TOKEN sets it too.")
+_CONNECTIONS = option("--connections", type=int, metavar="N", help="At once, over all files.")
+_LIMIT_RATE = option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most.")
+JOB_OPTIONS = (_CACHE_DIR, _ENDPOINT, _TOKEN, _CONNECTIONS, _LIMIT_RATE)
 ENGINE_OPTIONS = (
-    option("--cache-dir", type=click.Path(path_type=Path), help="Root of the cache."),
-    option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets it too."),
+    _CACHE_DIR,
+    _ENDPOINT,
     option("--endpoints", metavar="URL,URL", help="In this order, --endpoint among them."),
-    option("--token", help="Access token; HF_TOKEN sets it too."),
+    _TOKEN,
     option("--proxy", metavar="URL", help="Such as http://proxy.example:3128; 0: none."),
     option("--ca-bundle", type=click.Path(path_type=Path), help="Certificates to trust."),
     click.option(
@@ -98,8 +105,8 @@ PLAN_OPTIONS = (
     option("-q", "--quantization", metavar="QUANT", help=_QUANTIZATION),
 )
 TRANSFER_OPTIONS = (
-    option("--connections", type=int, metavar="N", help="At once, over all files."),
-    option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most."),
+    _CONNECTIONS,
+    _LIMIT_RATE,
     option(
         "--adopt-from",
         type=click.Path(path_type=Path),
