@@ -10,20 +10,23 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import shlex
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks.cases import CASES, NAME, Case, Stage, staged
-from benchmarks.contenders import CONTENDERS, Contender, Task
+from benchmarks.cases import CASES
+from benchmarks.contenders import CONTENDERS
+from benchmarks.hashing import fastest
 from benchmarks.machine import described, ensure_tools
-from benchmarks.measure import Result, run
 from benchmarks.report import CaseReport
+from benchmarks.rounds import run_case
 
-TIME_LIMIT = 300.0
 RUNS = Path(__file__).parent / "runs"
+_ABOUT = (
+    "Medians, with the smallest and the largest. A ratio compares runs of the same round; below 1 "
+    "we were faster. Whoever takes a URL and not a model is given that of the CDN, and is spared "
+    "the Hub; but where there are many files, all ask the Hub for each."
+)
 
 
 def main() -> None:
@@ -31,92 +34,55 @@ def main() -> None:
     missing = ensure_tools()
     if "nginx" in missing:
         sys.exit("nginx is needed: it is the CDN. Install it, or run as root on Debian.")
-    there = [c for c in CONTENDERS if c.name in options.contenders and c.version() is not None]
-    absent = [c.name for c in CONTENDERS if c.name in options.contenders and c not in there]
+    versions = {c.name: c.version() for c in CONTENDERS if c.name in options.contenders}
+    there = [c for c in CONTENDERS if versions.get(c.name) is not None]
+    absent = [name for name, version in versions.items() if version is None]
+    cases = [case for case in CASES if case.letter in options.cases]
+    obstacles = {case.letter: case.obstacle for case in cases}
     lines = [
         described(),
-        ", ".join(f"{contender.name} {contender.version()}" for contender in there),
+        ", ".join(f"{contender.name} {versions[contender.name]}" for contender in there),
+        f"those that do not verify are followed by {fastest()}, the fastest hash here",
         *([f"not here: {', '.join(absent)}"] if absent else []),
+        *(f"not here: case ({letter}), {why}" for letter, why in obstacles.items() if why),
     ]
     print("\n".join(lines), flush=True)
+    reports: list[CaseReport] = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
-        reports = [
-            run_case(case, there, options.rounds, Path(folder), quick=options.quick)
-            for case in CASES
-            if case.letter in options.cases
-        ]
-    store(reports, lines, options.store)
+        for case in cases:
+            if obstacles[case.letter] is None:
+                reports.append(
+                    run_case(case, there, options.rounds, Path(folder), quick=options.quick)
+                )
+                store(reports, lines, options.store)
+    print(f"stored in {options.store}")
 
 
-def run_case(
-    case: Case, contenders: list[Contender], rounds: int, folder: Path, *, quick: bool
-) -> CaseReport:
-    """Run all rounds of a case, and print its table."""
-    size = case.quick_size if quick else case.size
-    (folder / "served").mkdir(exist_ok=True)
-    with staged(case, folder / "served", size) as stage:
-        commands = {c.name: shlex.join(c.command(_task(stage, Path("DIR")))) for c in contenders}
-        report = CaseReport(case.letter, case.title, size, commands)
-        for number in range(rounds):
-            shift = number % len(contenders)
-            order = contenders[shift:] + contenders[:shift]
-            report.rounds.append([_run(c, stage, folder / "run") for c in order])
-            _tell(case, number, report.rounds[-1])
-    print("\n" + report.to_markdown(), flush=True)
-    return report
-
-
-def _run(contender: Contender, stage: Stage, folder: Path) -> Result:
-    folder.mkdir()
-    task = _task(stage, folder)
-    try:
-        return run(
-            contender.name,
-            contender.command(task),
-            environment=task.environment,
-            server=stage.server,
-            result_file=folder,
-            sha256=stage.sha256,
-            verifies=contender.verifies,
-            time_limit=TIME_LIMIT,
-        )
-    finally:
-        shutil.rmtree(folder)
-
-
-def _task(stage: Stage, folder: Path) -> Task:
-    certificate = stage.server.certificate
-    return Task(stage.endpoint, stage.url, NAME, stage.sha256, folder, certificate)
-
-
-def _tell(case: Case, number: int, round_: list[Result]) -> None:
-    told = ", ".join(f"{r.contender} {r.failure or f'{r.seconds:.2f} s'}" for r in round_)
-    print(f"({case.letter}) round {number + 1}: {told}", flush=True)
-
-
-def store(reports: list[CaseReport], lines: list[str], folder: Path | None) -> None:
-    """Write the raw results and the tables below `benchmarks/runs/<date>/`."""
+def store(reports: list[CaseReport], lines: list[str], place: Path) -> None:
+    """Write the raw results and the tables of the cases so far."""
     now = datetime.datetime.now(datetime.UTC)
-    place = folder or RUNS / now.strftime("%Y-%m-%d")
     place.mkdir(parents=True, exist_ok=True)
     raw = {"environment": lines, "at": now.isoformat(), "cases": [r.to_dict() for r in reports]}
     (place / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    tables = "\n".join(report.to_markdown() for report in reports)
     text = "\n".join(f"{line}  " for line in lines)
-    (place / "results.md").write_text(f"# {now:%Y-%m-%d}\n\n{text}\n\n{tables}")
-    print(f"stored in {place}")
+    tables = "\n".join(report.to_markdown() for report in reports)
+    commands = "\n".join(report.commands_to_markdown() for report in reports)
+    (place / "results.md").write_text(
+        f"# {now:%Y-%m-%d}\n\n{text}\n\n{_ABOUT}\n\n{tables}\n## Commands\n\n{commands}"
+    )
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     letters = [case.letter for case in CASES]
     names = [contender.name for contender in CONTENDERS]
+    today = RUNS / datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     parser.add_argument("--cases", nargs="+", choices=letters, default=letters)
     parser.add_argument("--contenders", nargs="+", choices=names, default=names)
     parser.add_argument("--rounds", type=int, help="default 7, or 2 with --quick")
-    parser.add_argument("--quick", action="store_true", help="smaller files, two rounds")
+    parser.add_argument("--quick", action="store_true", help="smaller files, at most two rounds")
     parser.add_argument("--folder", type=Path, help="where files are put; default: temporary")
-    parser.add_argument("--store", type=Path, help="where results go; default: runs/<date>")
+    parser.add_argument("--store", type=Path, default=today, help="default: %(default)s")
     options = parser.parse_args()
     options.rounds = options.rounds or (2 if options.quick else 7)
     return options

@@ -1,6 +1,10 @@
-"""A FakeHub that sends everybody to another server for the bytes: `python -m benchmarks.hub REPO`.
+"""A FakeHub in a process of its own: `python -m benchmarks.hub`.
 
-Reads one line of JSON, a list of `[path, size, sha256, url]`, from stdin; prints its endpoint.
+Reads one line of JSON from stdin: `repo`, `files`, a list of `[path, size, sha256, url]`, and
+`sends`: whether its own CDN sends the files, `url` is then a path on this disk; if not, everybody
+is sent to that URL. Prints its endpoint. Each later line is a command: `forget N` begins to count
+anew, in round N; `count` prints requests to the CDN and body bytes that it sent; `fail` and `work`
+turn the faults on and off.
 """
 
 from __future__ import annotations
@@ -8,19 +12,46 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from pathlib import Path
 
-from modelfetch.testing import FakeHub, PositionCoded
+from benchmarks.mishaps import Mishaps
+from modelfetch.testing import Content, FakeHub, FileContent, PositionCoded
 
 
-async def serve(repo: str) -> None:
-    listed = json.loads(sys.stdin.readline())
-    urls = {path: url for path, _, _, url in listed}
+def files_of(listed: list[list[str | int]], *, sends: bool) -> dict[str, Content]:
+    """Return what the Hub has; hashes are known, so nothing is read for them."""
+    files: dict[str, Content] = {}
+    for path, size, sha256, url in listed:
+        if sends:
+            content = FileContent(Path(str(url)))
+            content.__dict__["sha256"] = sha256
+            files[str(path)] = content
+        else:
+            files[str(path)] = PositionCoded(int(size), 1, sha256=str(sha256))
+    return files
+
+
+async def serve() -> None:
+    given = json.loads(sys.stdin.readline())
+    loop, mishaps = asyncio.get_running_loop(), Mishaps()
+    urls = {path: url for path, _, _, url in given["files"]}
     async with FakeHub() as hub:
-        hub.elsewhere = lambda _, path: str(urls[path])
-        hub.add(repo, {path: PositionCoded(size, 1, sha256=sha) for path, size, sha, _ in listed})
+        if not given["sends"]:
+            hub.elsewhere = lambda _, path: str(urls[path])
+        hub.add(given["repo"], files_of(given["files"], sends=given["sends"]))
         print(hub.endpoint, flush=True)
-        await asyncio.Event().wait()
+        while line := await loop.run_in_executor(None, sys.stdin.readline):
+            command, *words = line.split()
+            if command == "forget":
+                hub.reset_log()
+                mishaps.begin(int(words[0]))
+            elif command == "count":
+                print(len(hub.requests("cdn")), hub.sent_bytes(), flush=True)
+            elif command == "fail":
+                hub.script(mishaps, on="cdn", times=None, when=lambda it: it.method == "GET")
+            else:
+                hub.unscript()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(sys.argv[1]))
+    asyncio.run(serve())

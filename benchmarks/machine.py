@@ -19,6 +19,8 @@ TOOLS = {
     "axel": "axel",
     "sha256sum": "coreutils",
     "openssl": "openssl",
+    "ip": "iproute2",
+    "tc": "iproute2",
 }
 
 

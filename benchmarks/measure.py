@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import os
 import resource
+import signal
 import subprocess
+import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from benchmarks.servers import Nginx
+from benchmarks.hashing import hashes_of
+from benchmarks.servers import Server
+from benchmarks.tasks import Command
 
 _SAMPLE_SECONDS = 0.02
+_SAMPLES_OF_A_FAMILY = 10  # looking for children is dear, and they stay for a while
 
 
 @dataclass
@@ -24,13 +30,15 @@ class Result:
     """What a run took.
 
     Attributes:
-        seconds: Wall time until the file was there, and its hash known to be right.
+        seconds: Wall time until the files were there, and their hashes known to be right.
         hash_seconds: The part of it that hashing afterwards took; 0 for those that verify.
         cpu_seconds: User and system time, of children too, the hash included.
         peak_bytes: Largest resident memory of the processes, together.
         requests: Requests to the CDN.
-        wire_bytes: Bytes of bodies that it sent.
-        failure: Why it did not end with the right file, `None` if it did.
+        wire_bytes: Bytes that it sent.
+        failure: Why it did not end with the right files, `None` if it did.
+        without_faults: Seconds of the same contender in the same round without faults; `None` in
+            cases that have none, or if that failed.
     """
 
     contender: str
@@ -41,86 +49,105 @@ class Result:
     requests: int = 0
     wire_bytes: int = 0
     failure: str | None = None
+    without_faults: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a run should leave.
+
+    Attributes:
+        folder: Below which the files are, under whatever folders.
+        hashes: The SHA-256 of each, by file name; empty for a run that leaves nothing.
+        verifies: Whether the command compares them itself. If not, that is done and counted.
+    """
+
+    folder: Path
+    hashes: Mapping[str, str]
+    verifies: bool
+
+
 def run(
     name: str,
-    command: list[str],
+    command: Command,
+    outcome: Outcome,
     *,
-    environment: dict[str, str],
-    server: Nginx,
-    result_file: Path,
-    sha256: str,
-    verifies: bool,
+    environment: Mapping[str, str],
+    server: Server,
+    round_number: int = 0,
     time_limit: float,
 ) -> Result:
-    """Run a command that should leave a file; see that it is the right one.
+    """Run a command that should leave files; see that they are the right ones.
 
     Args:
         name: Whose run it is.
         command: What to run.
-        environment: What to add to the environment.
+        outcome: What it should leave.
+        environment: Its environment.
         server: Counts requests.
-        result_file: The file, or a folder below which it is.
-        sha256: Its hash.
-        verifies: Whether the command compares the hash itself. If not, that is done and counted.
+        round_number: Of the run.
         time_limit: Seconds after which it has failed.
     """
-    server.forget()
     os.sync()
+    server.forget(round_number)
     result = Result(name)
-    before, started = _cpu_of_children(), time.perf_counter()
-    process = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
-    )  # fmt: skip
-    watcher = _Memory(process.pid)
-    try:
-        _, said = process.communicate(timeout=time_limit)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        said, result.failure = "", f"not done after {time_limit:.0f} s"
-    result.seconds = time.perf_counter() - started
-    result.peak_bytes = watcher.stop()
-    if process.returncode and result.failure is None:
-        result.failure = f"exit {process.returncode}: {said.strip().splitlines()[-1:]}"
+    before = _cpu_of_children()
+    _execute(command, environment, time_limit, result)
     result.cpu_seconds = _cpu_of_children() - before
-    found = _file(result_file)
-    if result.failure is None and found is None:
-        result.failure = "no file"
-    elif found is not None:
-        hashing, hashing_cpu = time.perf_counter(), time.process_time()
-        is_right = hash_of(found) == sha256
-        if not verifies:
-            result.hash_seconds = time.perf_counter() - hashing
-            result.seconds += result.hash_seconds
-            result.cpu_seconds += time.process_time() - hashing_cpu
-        if result.failure is None and not is_right:
-            result.failure = "wrong bytes"
     result.requests, result.wire_bytes = server.counted()
+    if result.failure is None:
+        _verify(outcome, result)
     return result
 
 
-def hash_of(path: Path) -> str:
-    """Return the SHA-256 of a file, computed as fast as Python can."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _execute(
+    command: Command, environment: Mapping[str, str], time_limit: float, result: Result
+) -> None:
+    with tempfile.TemporaryFile("w+", errors="replace") as said:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            command.words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=said, text=True, start_new_session=True,
+        )  # fmt: skip
+        watcher = _Memory(process.pid)
+        try:
+            process.communicate(command.stdin, timeout=time_limit)
+        except subprocess.TimeoutExpired:
+            result.failure = f"not done after {time_limit:.0f} s"
+        result.seconds = time.perf_counter() - started
+        with contextlib.suppress(ProcessLookupError):  # what it started is ended with it
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        result.peak_bytes = watcher.stop()
+        if process.returncode and result.failure is None:
+            said.seek(0)
+            last = said.read().strip().rpartition("\n")[2]
+            result.failure = f"exit {process.returncode}: {last[:200]}".removesuffix(": ")
+
+
+def _verify(outcome: Outcome, result: Result) -> None:
+    found = {path.name: path for path in outcome.folder.rglob("*.gguf") if path.is_file()}
+    missing = outcome.hashes.keys() - found.keys()
+    if missing:
+        result.failure = f"{len(missing)} of {len(outcome.hashes)} files missing"
+        return
+    began, used = time.perf_counter(), time.process_time() + _cpu_of_children()
+    hashes = hashes_of([found[name] for name in outcome.hashes]) if outcome.hashes else []
+    if not outcome.verifies:
+        result.hash_seconds = time.perf_counter() - began
+        result.seconds += result.hash_seconds
+        result.cpu_seconds += time.process_time() + _cpu_of_children() - used
+    wrong = sum(mine != right for mine, right in zip(hashes, outcome.hashes.values(), strict=True))
+    if wrong:
+        result.failure = f"wrong bytes in {wrong} of {len(hashes)} files, and no error"
 
 
 def _cpu_of_children() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _file(place: Path) -> Path | None:
-    if place.is_file():
-        return place
-    files = [p for p in place.rglob("*") if p.is_file() and p.suffix == ".gguf"]
-    return max(files, key=lambda p: p.stat().st_size, default=None)
 
 
 class _Memory:
@@ -137,10 +164,14 @@ class _Memory:
         return self._peak
 
     def _watch(self) -> None:
+        family: list[psutil.Process] = []
+        sample = 0
         while not self._is_over.wait(_SAMPLE_SECONDS):
             try:
-                process = psutil.Process(self._pid)
-                family = [process, *process.children(recursive=True)]
+                if sample % _SAMPLES_OF_A_FAMILY == 0:
+                    process = psutil.Process(self._pid)
+                    family = [process, *process.children(recursive=True)]
+                sample += 1
                 self._peak = max(self._peak, sum(p.memory_info().rss for p in family))
             except psutil.Error:
-                continue
+                sample = 0

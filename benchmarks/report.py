@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.contenders import OURS
 from benchmarks.measure import Result
 
+_COLUMNS = (
+    "", "seconds to verified files", "of it hashing after", "ours / theirs", "CPU s/GB",
+    "peak MB", "requests", "sent/size",
+)  # fmt: skip
+
 
 @dataclass
 class CaseReport:
-    """All rounds of one case."""
+    """All rounds of one case.
+
+    Attributes:
+        letter: The case's short name.
+        title: What it is.
+        size: Bytes of all files.
+        files: How many files.
+        commands: What each contender ran, as one line.
+        yardsticks: Contenders that leave no file.
+        verifying: Contenders that verify themselves.
+        rounds: Results in the order in which they ran.
+    """
 
     letter: str
     title: str
     size: int
+    files: int
     commands: dict[str, str]
+    yardsticks: set[str] = field(default_factory=set)
+    verifying: set[str] = field(default_factory=set)
     rounds: list[list[Result]] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
@@ -26,50 +45,87 @@ class CaseReport:
             "case": self.letter,
             "title": self.title,
             "size": self.size,
+            "files": self.files,
             "commands": self.commands,
+            "yardsticks": sorted(self.yardsticks),
             "rounds": [[result.to_dict() for result in round_] for round_ in self.rounds],
         }
 
     def to_markdown(self) -> str:
         """Return the table; a contender is compared with us in the same round only."""
+        columns = list(_COLUMNS)
+        if self._has_faults:
+            columns.append("with faults / without")
+        what = f"{self.files} files of together" if self.files > 1 else "a file of"
         lines = [
-            f"### ({self.letter}) {self.title}",
+            f"### ({self.letter}) {self.title}: {what} {self.size / 1e6:,.0f} MB",
             "",
-            "| | seconds to a verified file | of it hashing after | ours / theirs | CPU s/GB "
-            "| peak MB | requests | sent/size |",
-            "|---|---|---|---|---|---|---|---|",
+            f"| {' | '.join(columns)} |",
+            "|---" * len(columns) + "|",
         ]
-        names = list(dict.fromkeys(result.contender for round_ in self.rounds for result in round_))
-        return "\n".join([*lines, *(self._row(name) for name in names), ""])
+        names = sorted(self.commands, key=self._place)
+        return "\n".join([*lines, *(self._row(name, len(columns)) for name in names), ""])
 
-    def _row(self, name: str) -> str:
-        mine = [result for round_ in self.rounds for result in round_ if result.contender == name]
+    def commands_to_markdown(self) -> str:
+        """Return the commands, as a list."""
+        lines = [f"- {name}: `{command}`" for name, command in self.commands.items()]
+        return "\n".join([f"### ({self.letter})", "", *lines, ""])
+
+    @property
+    def _has_faults(self) -> bool:
+        return any(it.without_faults is not None for round_ in self.rounds for it in round_)
+
+    def _of(self, name: str) -> list[Result]:
+        return [result for round_ in self.rounds for result in round_ if result.contender == name]
+
+    def _place(self, name: str) -> float:
+        """Return by what rows are sorted: those that failed come last."""
+        seconds = [result.seconds for result in self._of(name) if result.failure is None]
+        return statistics.median(seconds) if seconds else float("inf")
+
+    def _row(self, name: str, width: int) -> str:
+        mine = self._of(name)
         good = [result for result in mine if result.failure is None]
+        bad = [result.failure for result in mine if result.failure is not None]
+        reasons = "; ".join(dict.fromkeys(reason.replace("|", "/") for reason in bad))
         if not good:
-            return f"| {name} | failed: {mine[0].failure} | | | | | | |"
-        failed = (
-            f" ({len(mine) - len(good)} of {len(mine)} failed)" if len(good) < len(mine) else ""
-        )
-        hashing = statistics.median(result.hash_seconds for result in good)
+            return f"| {name} | failed: {reasons} |" + " |" * (width - 2)
         cells = [
-            f"{name}{failed}",
+            name + (f" ({len(bad)} of {len(mine)} failed: {reasons})" if bad else ""),
             spread([result.seconds for result in good], "{:.2f}"),
-            f"{hashing:.2f}" if hashing else "verifies itself",
+            self._hashing(name, good),
             spread(self._ratios(name), "{:.2f}"),
-            f"{statistics.median(r.cpu_seconds for r in good) / self.size * 1e9:.2f}",
-            f"{statistics.median(r.peak_bytes for r in good) / 1e6:.0f}",
-            f"{statistics.median(r.requests for r in good):.0f}",
-            f"{statistics.median(r.wire_bytes for r in good) / self.size:.3f}",
+            _median(good, lambda it: it.cpu_seconds / self.size * 1e9, "{:.2f}"),
+            _median(good, lambda it: it.peak_bytes / 1e6, "{:.0f}"),
+            _median(good, lambda it: it.requests, "{:.0f}"),
+            _median(good, lambda it: it.wire_bytes / self.size, "{:.3f}"),
         ]
+        if self._has_faults:
+            cells.append(spread(_slowdowns(good), "{:.2f}"))
         return f"| {' | '.join(cells)} |"
+
+    def _hashing(self, name: str, good: Sequence[Result]) -> str:
+        if name in self.yardsticks:
+            return "writes and verifies nothing"
+        if name in self.verifying:
+            return "verifies itself"
+        return _median(good, lambda it: it.hash_seconds, "{:.2f}")
 
     def _ratios(self, name: str) -> list[float]:
         ratios = []
         for round_ in self.rounds:
-            seconds = {r.contender: r.seconds for r in round_ if r.failure is None}
-            if OURS in seconds and name in seconds:
+            seconds = {it.contender: it.seconds for it in round_ if it.failure is None}
+            if name != OURS and OURS in seconds and name in seconds:
                 ratios.append(seconds[OURS] / seconds[name])
         return ratios
+
+
+def _slowdowns(results: Sequence[Result]) -> list[float]:
+    return [it.seconds / it.without_faults for it in results if it.without_faults is not None]
+
+
+def _median(results: Sequence[Result], value: Callable[[Result], float], form: str) -> str:
+    return form.format(statistics.median(value(result) for result in results))
 
 
 def spread(values: Sequence[float], form: str) -> str:

@@ -1,7 +1,8 @@
-"""The servers of a run: nginx as the CDN, and a FakeHub in a process of its own.
+"""The servers of a run: nginx as the CDN, a FakeHub, and a proxy, each in a process of its own.
 
-Nothing but 127.0.0.1 is listened to. nginx logs one line for each request, with the bytes that it
-sent, which is where requests and bytes on the wire are counted.
+Nothing but 127.0.0.1, or a network namespace of the harness, is listened to. nginx logs one line
+for each request, with the bytes that it sent, which is where requests and bytes on the wire are
+counted.
 """
 
 from __future__ import annotations
@@ -17,9 +18,13 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Protocol
 
 from benchmarks.machine import find, python
+from benchmarks.shape import Shape
 
+LOOPBACK = "127.0.0.1"
+_SETTLE_SECONDS = 0.02  # until a line is in the log for a connection that a client just left
 _CONF = """
 worker_processes {workers};
 pid {root}/nginx.pid;
@@ -32,7 +37,7 @@ http {{
   fastcgi_temp_path {root}/fastcgi; uwsgi_temp_path {root}/uwsgi; scgi_temp_path {root}/scgi;
   sendfile on; tcp_nopush on; keepalive_requests 1000000;
   server {{
-    listen 127.0.0.1:{port}{tls};
+    listen {address}:{port}{tls};
     {certificate}
     root {files};
     location / {{ {limit} }}
@@ -41,64 +46,156 @@ http {{
 """
 
 
+class Server(Protocol):
+    """Who sends the bytes, and counts them."""
+
+    @property
+    def certificate(self) -> Path | None:
+        """The certificate to trust, for TLS."""
+
+    def forget(self, round_number: int = 0) -> None:
+        """Begin to count anew, in a round of this number."""
+
+    def counted(self) -> tuple[int, int]:
+        """Return requests and body bytes since `forget`."""
+
+
 @dataclass(frozen=True)
 class Nginx:
     """A running nginx.
 
     Attributes:
         url: Where it is.
+        port: The same, its port.
         certificate: The certificate to trust, for TLS.
         log: Its access log.
     """
 
     url: str
+    port: int
     certificate: Path | None
     log: Path
 
-    def forget(self) -> None:
+    def forget(self, round_number: int = 0) -> None:
         """Begin to count anew."""
+        del round_number
         self.log.write_text("")
 
     def counted(self) -> tuple[int, int]:
         """Return requests and body bytes since `forget`."""
+        time.sleep(_SETTLE_SECONDS)
         lines = self.log.read_text().splitlines()
         return len(lines), sum(int(line.split()[1]) for line in lines)
 
 
 @contextlib.contextmanager
-def nginx(files: Path, *, tls: bool, limit_rate: int | None = None) -> Iterator[Nginx]:
+def nginx(
+    files: Path,
+    *,
+    tls: bool,
+    limit_rate: int | None = None,
+    address: str = LOOPBACK,
+    within: list[str] | None = None,
+) -> Iterator[Nginx]:
     """Serve a folder.
 
     Args:
         files: What to serve.
         tls: Whether over TLS, with a certificate made for the purpose.
         limit_rate: Bytes per second of each connection, `None` for no bound.
+        address: What to listen on.
+        within: What comes before its command, to run it in a network namespace.
     """
     with tempfile.TemporaryDirectory(prefix="nginx-") as folder:
         root, port = Path(folder), free_port()
-        certificate = make_certificate(root) if tls else None
+        certificate = make_certificate(root, address) if tls else None
         limit = f"limit_rate {limit_rate};" if limit_rate else ""
         shown = f"ssl_certificate {root}/c.pem; ssl_certificate_key {root}/k.pem;" if tls else ""
         workers = max(1, (os.cpu_count() or 1) // 2)
         text = _CONF.format(
-            root=root, port=port, files=files, limit=limit, certificate=shown,
+            root=root, address=address, port=port, files=files, limit=limit, certificate=shown,
             tls=" ssl" if tls else "", workers=workers,
         )  # fmt: skip
         (root / "nginx.conf").write_text(f"{'user root;' if os.geteuid() == 0 else ''}{text}")
         command = [find("nginx") or "nginx", "-p", folder, "-c", f"{folder}/nginx.conf"]
-        subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([*(within or []), *command], check=True, stderr=subprocess.DEVNULL)
         try:
-            yield Nginx(
-                f"{'https' if tls else 'http'}://127.0.0.1:{port}", certificate, root / "access.log"
-            )
+            url = f"{'https' if tls else 'http'}://{address}:{port}"
+            yield Nginx(url, port, certificate, root / "access.log")
         finally:
             subprocess.run([*command, "-s", "quit"], check=False, stderr=subprocess.DEVNULL)
             _gone(root / "nginx.pid")
 
 
+class _Helper:
+    """A process of the harness that is spoken with in lines."""
+
+    def __init__(self, module: str, given: dict[str, Any]) -> None:
+        self._process = subprocess.Popen(
+            [python(), "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.say(json.dumps(given))
+        self.first = self.heard()
+
+    def say(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+
+    def heard(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def end(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        self._process.communicate()
+
+
+class Shaped:
+    """A server behind a proxy; its bytes are those that the proxy sent, with their framing."""
+
+    def __init__(self, behind: Nginx, shape: Shape) -> None:
+        self._behind = behind
+        self._helper = _Helper(
+            "benchmarks.proxy", {"shape": shape.to_dict(), "target": behind.port}
+        )
+        self.certificate = behind.certificate
+        self.url = behind.url.replace(f":{behind.port}", f":{self._helper.first}")
+
+    def forget(self, round_number: int = 0) -> None:
+        """Begin to count anew, connections too."""
+        self._behind.forget(round_number)
+        self._helper.say("forget")
+
+    def counted(self) -> tuple[int, int]:
+        """Return requests and bytes since `forget`."""
+        self._helper.say("count")
+        return self._behind.counted()[0], int(self._helper.heard())
+
+    def end(self) -> None:
+        self._helper.end()
+
+
+@contextlib.contextmanager
+def shaped(behind: Nginx, shape: Shape) -> Iterator[Shaped]:
+    """Put a proxy before a server."""
+    server = Shaped(behind, shape)
+    try:
+        yield server
+    finally:
+        server.end()
+
+
 @dataclass(frozen=True)
 class HubFile:
-    """A file that the Hub lists: its path, size and SHA-256, and where its bytes are."""
+    """A file that the Hub lists.
+
+    Attributes:
+        path: Its path in the repository.
+        size: Bytes.
+        sha256: Its hash.
+        url: Where its bytes are; where they are on this disk, if the Hub's own CDN sends them.
+    """
 
     path: str
     size: int
@@ -106,32 +203,64 @@ class HubFile:
     url: str
 
 
+class Hub:
+    """A FakeHub; counts what its own CDN sends, which is nothing if nginx is the CDN."""
+
+    certificate: Path | None = None
+
+    def __init__(self, repo: str, files: list[HubFile], *, sends: bool) -> None:
+        listed = [[file.path, file.size, file.sha256, file.url] for file in files]
+        self._helper = _Helper("benchmarks.hub", {"repo": repo, "files": listed, "sends": sends})
+        self.endpoint = self._helper.first
+
+    def forget(self, round_number: int = 0) -> None:
+        """Begin to count anew; which faults come depends on the round."""
+        self._helper.say(f"forget {round_number}")
+
+    def fail(self, is_failing: bool) -> None:
+        """Let one in a hundred requests to its CDN go wrong, or none."""
+        self._helper.say("fail" if is_failing else "work")
+
+    def counted(self) -> tuple[int, int]:
+        """Return requests and body bytes since `forget`."""
+        self._helper.say("count")
+        requests, sent = self._helper.heard().split()
+        return int(requests), int(sent)
+
+    def end(self) -> None:
+        self._helper.end()
+
+
 @contextlib.contextmanager
 def hub(repo: str, files: list[HubFile]) -> Iterator[str]:
     """Run a FakeHub that lists `files` in `repo`; yield its endpoint."""
-    listed = [[file.path, file.size, file.sha256, file.url] for file in files]
-    process = subprocess.Popen(
-        [python(), "-m", "benchmarks.hub", repo],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    with running_hub(repo, files, sends=False) as server:
+        yield server.endpoint
+
+
+@contextlib.contextmanager
+def running_hub(repo: str, files: list[HubFile], *, sends: bool) -> Iterator[Hub]:
+    """Run a FakeHub.
+
+    Args:
+        repo: The repository.
+        files: What it lists there.
+        sends: Whether its own CDN has the files.
+    """
+    server = Hub(repo, files, sends=sends)
     try:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps(listed) + "\n")
-        process.stdin.flush()
-        yield process.stdout.readline().strip()
+        yield server
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
+        server.end()
 
 
-def make_certificate(folder: Path) -> Path:
-    """Make a certificate for 127.0.0.1, its own authority; return it. The key is beside it."""
+def make_certificate(folder: Path, address: str = LOOPBACK) -> Path:
+    """Make a certificate for an address, its own authority; return it. The key is beside it."""
     subprocess.run(
         [
             "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-            "-keyout", f"{folder}/k.pem", "-out", f"{folder}/c.pem", "-subj", "/CN=127.0.0.1",
-            "-addext", "subjectAltName=IP:127.0.0.1",
+            "-keyout", f"{folder}/k.pem", "-out", f"{folder}/c.pem", "-subj", f"/CN={address}",
+            "-addext", f"subjectAltName=IP:{address}",
         ],
         check=True, stderr=subprocess.DEVNULL,
     )  # fmt: skip
@@ -141,7 +270,7 @@ def make_certificate(folder: Path) -> Path:
 def free_port() -> int:
     """Return a port of 127.0.0.1 that nobody has."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+        probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
 

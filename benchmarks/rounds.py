@@ -1,0 +1,100 @@
+"""The rounds of a case: in each, every contender runs once, in an order that shifts."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.cases import Case, Stage, staged
+from benchmarks.contenders import Contender
+from benchmarks.measure import Outcome, Result, run
+from benchmarks.report import CaseReport
+
+# Those who need long enough for noise not to matter have fewer rounds.
+SLOW_SECONDS, SLOW_ROUNDS = 30.0, 3
+QUICK_SECONDS = 12.0  # with `--quick`, no round begins when a case has taken as long as that
+
+
+def run_case(
+    case: Case, contenders: Sequence[Contender], rounds: int, folder: Path, *, quick: bool
+) -> CaseReport:
+    """Run all rounds of a case, and print how they go and its table.
+
+    Args:
+        case: Which.
+        contenders: Who is here; those that do not fit the case are left out.
+        rounds: How many.
+        folder: An empty folder, or one of another case.
+        quick: Whether with its smaller size.
+    """
+    (folder / "served").mkdir(exist_ok=True)
+    taking = [contender for contender in contenders if case.takes(contender)]
+    with staged(case, folder / "served", case.quick_size if quick else case.size) as stage:
+        shown = stage.task(Path("DIR"))
+        report = CaseReport(
+            case.letter, case.title, stage.size, case.files,
+            {it.name: shlex.join(it.command(shown).words) for it in taking},
+            {it.name for it in taking if it.is_yardstick},
+            {it.name for it in taking if it.verifies},
+        )  # fmt: skip
+        began = time.monotonic()
+        for number in range(rounds):
+            if quick and time.monotonic() - began > QUICK_SECONDS:
+                break
+            order = [it for it in shifted(taking, number) if not _is_known(it.name, report)]
+            results = [_run(case, it, stage, folder / "run", number) for it in order]
+            report.rounds.append(results)
+            told = ", ".join(
+                f"{it.contender} {it.failure or f'{it.seconds:.2f}'}" for it in results
+            )
+            print(f"({case.letter}) round {number + 1}: {told}", flush=True)
+    print("\n" + report.to_markdown(), flush=True)
+    return report
+
+
+def shifted(contenders: Sequence[Contender], number: int) -> list[Contender]:
+    """Return the order of a round."""
+    by = number % max(1, len(contenders))
+    return [*contenders[by:], *contenders[:by]]
+
+
+def _is_known(name: str, report: CaseReport) -> bool:
+    """Whether another run of a contender would tell nothing that is worth its time."""
+    seconds = [it.seconds for round_ in report.rounds for it in round_ if it.contender == name]
+    return len(seconds) >= SLOW_ROUNDS and statistics.median(seconds) > SLOW_SECONDS
+
+
+def _run(case: Case, contender: Contender, stage: Stage, folder: Path, number: int) -> Result:
+    if not case.fails:
+        return _run_once(case, contender, stage, folder, number)
+    stage.hub.fail(False)
+    without = _run_once(case, contender, stage, folder, number)
+    stage.hub.fail(True)
+    result = _run_once(case, contender, stage, folder, number)
+    if without.failure is None:
+        result.without_faults = without.seconds
+    elif result.failure is not None:
+        result.failure = f"without faults too: {without.failure}"
+    return result
+
+
+def _run_once(case: Case, contender: Contender, stage: Stage, folder: Path, number: int) -> Result:
+    (folder / "home").mkdir(parents=True)
+    task = stage.task(folder)
+    hashes = {} if contender.is_yardstick else {it.name: it.sha256 for it in task.files}
+    try:
+        return run(
+            contender.name,
+            contender.command(task),
+            Outcome(folder, hashes, contender.verifies),
+            environment=task.environment,
+            server=stage.server,
+            round_number=number,
+            time_limit=case.time_limit,
+        )
+    finally:
+        shutil.rmtree(folder)
