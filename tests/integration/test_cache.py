@@ -24,8 +24,10 @@ from modelfetch import (
     StorageError,
 )
 from modelfetch.repairs import repair
+from modelfetch.storage import removal
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.scan import RepoScan
 from modelfetch.testing import FakeHub, Stall
 
 REPO = "acme/tiny-GGUF"
@@ -504,6 +506,28 @@ async def test_a_repository_that_is_being_downloaded_is_left_alone(
     assert tree(place) == before
     hub.unscript()
     await job.result()
+
+
+async def test_a_blob_that_gets_a_name_meanwhile_stays(
+    engine: Engine, stocked: str, cache: Cache, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download finds a blob without a name, just after the clean-up has."""
+    name = folder(place) / "snapshots" / stocked / Q4
+    name.unlink()
+    loop, busy_locks = asyncio.get_running_loop(), removal.busy_locks
+
+    async def download() -> None:
+        await (await engine.download(REPO, "Q4_K_M")).result()
+
+    def meanwhile(found: RepoScan) -> list[Path]:
+        asyncio.run_coroutine_threadsafe(download(), loop).result()
+        return busy_locks(found)
+
+    monkeypatch.setattr(removal, "busy_locks", meanwhile)
+    before = tree(place)
+    assert (await run(cache.prune, dry_run=False, older_than=-60)).items == ()
+    assert_same(name, CONTENT[Q4])
+    assert tree(place) == before | {str(name.relative_to(place))}
 
 
 async def test_after_a_killed_download_nothing_is_left(
