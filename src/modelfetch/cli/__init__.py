@@ -15,7 +15,7 @@ import click
 
 from modelfetch._version import __version__
 from modelfetch.cli.cache import COMMANDS
-from modelfetch.cli.display import JsonLines, choose_display, show_adopted, show_plan
+from modelfetch.cli.display import JsonLines, choose_display, show_plan, show_saved
 from modelfetch.cli.options import (
     ENGINE_OPTIONS,
     MODEL_OPTIONS,
@@ -109,7 +109,7 @@ def get(
                 return job, await job.result()
 
     job, result = _guarded(work(), as_json)
-    show_adopted(job.status)
+    show_saved(job.status)
     if as_json:
         JsonLines.finish(job.status, result)
     else:
