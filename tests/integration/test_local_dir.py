@@ -169,6 +169,19 @@ def test_a_file_that_is_there_is_hashed_in_steps_and_once(
     assert (folder / FILE).stat().st_ino == inode
 
 
+async def test_a_file_that_was_changed_and_given_its_old_time_is_put_right(
+    hub: FakeHub, settings_for: Settings, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(copying._ATTEMPTS, Method.HARDLINK, no)
+    async with Engine(**settings_for(hub, local_dir=local)) as engine:
+        path = (await (await engine.download(REPO, LABEL)).result()).path
+        when = path.stat().st_mtime_ns
+        with path.open("r+b") as stream:
+            stream.write(b"\xff\xff")
+        os.utime(path, ns=(when, when))
+        assert_same((await (await engine.download(REPO, LABEL)).result()).path, CONTENT)
+
+
 async def test_a_link_of_the_user_s_becomes_a_plain_file(
     hub: FakeHub, settings_for: Settings, local: Path, tmp_path: Path
 ) -> None:
