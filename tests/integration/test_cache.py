@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -311,6 +312,31 @@ async def test_what_has_no_end_or_never_begins_is_not_waited_for(
     assert [one.percent for one in model.partials] == [None]
     found = await run(cache.verify)
     assert {file.path for file in found.damaged} == {blob(place, Q8), blob(place, Q4)}
+
+
+async def test_a_model_that_was_joined_from_parts_is_repaired(
+    hub: FakeHub, engine: Engine, cache: Cache
+) -> None:
+    parts = {f"tiny-Q8_0.gguf.part{n}of2": coded(MiB + n, n) for n in (1, 2)}
+    hub.add(REPO, parts)
+    model = await (await engine.download(REPO, "Q8_0")).result()
+    before = model.path.read_bytes()
+    flip(model.path, 5)
+    found = await run(cache.verify, repair=True)
+    assert await repair(engine, found.damaged) == {}
+    assert model.path.read_bytes() == before
+
+
+async def test_what_cannot_be_repaired_keeps_nothing_else_from_it(
+    hub: FakeHub, engine: Engine, stocked: str, cache: Cache, place: Path
+) -> None:
+    for name in (Q4, Q8):
+        flip(blob(place, name), 5)
+    found = await run(cache.verify, repair=True)
+    gone = {blob(place, Q4): ((stocked, "gone.gguf"),)}
+    damaged = [replace(file, names=gone.get(file.path, file.names)) for file in found.damaged]
+    assert list(await repair(engine, damaged)) == [REPO]
+    assert_same(blob(place, Q8), CONTENT[Q8])
 
 
 async def test_an_unknown_model_is_an_error(cache: Cache, stocked: str) -> None:
