@@ -78,7 +78,9 @@ def _places(config: Config) -> list[Place]:
     home = str(Path.home())
     theirs = known_places(os.environ, home, named or str(lmstudio / "models"), sys.platform)
     own = [Place(kind, str(f)) for f in config.adopt_from for kind in _ANY]
-    return [Place(PlaceKind.HUB, str(config.cache_dir)), *own, *theirs]
+    # Last, for it may be the user's whole home, and files are listed up to a number.
+    published = [Place(PlaceKind.FOLDER, str(config.local_dir))] if config.local_dir else []
+    return [Place(PlaceKind.HUB, str(config.cache_dir)), *own, *theirs, *published]
 
 
 # A folder that the user names may be any of them.

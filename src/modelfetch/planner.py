@@ -10,7 +10,7 @@ from modelfetch.chooser import choose_here, survey_here
 from modelfetch.config import Config
 from modelfetch.core.labels import parse_label
 from modelfetch.core.names import read_name
-from modelfetch.core.quants import Choice, combine, no_models
+from modelfetch.core.quants import Choice, combine, no_models, parts_of
 from modelfetch.core.refs import ModelRef, parse
 from modelfetch.core.variants import read_listing
 from modelfetch.errors import (
@@ -135,10 +135,14 @@ class Planner:
             if file.path in paths
         )
         gone = sorted(set(paths) - {file.path for file in files})
-        if gone:
+        joined = gone[0] if len(gone) == 1 else None
+        if joined is not None and (parts := parts_of(listing.snapshot.files, joined)):
+            files += parts
+        elif gone:
             text = f"{repo} at {commit} has no {', '.join(gone)}"
             raise IncompleteModel(text, missing=gone)
-        return Plan(repo, commit, listing.snapshot.commit, None, "files by their names", files)
+        rule = "files by their names"
+        return Plan(repo, commit, listing.snapshot.commit, None, rule, files, joined)
 
     def _understood(
         self, model: str, quantization: str | None, revision: str | None

@@ -22,13 +22,11 @@ async def repair(engine: Engine, damaged: Iterable[DamagedFile]) -> dict[str, Mo
         Why a repository could not be repaired; empty when all is well again.
     """
     failed: dict[str, ModelFetchError] = {}
-    wanted: dict[tuple[str, str], set[str]] = {}
-    for file in damaged:
-        for commit, path in file.names if file.marked else ():
-            wanted.setdefault((file.repo, commit), set()).add(path)
-    for (repo, commit), paths in wanted.items():
+    # Each by itself, so that one that cannot be had keeps no other.
+    wanted = {(file.repo, *name): None for file in damaged if file.marked for name in file.names}
+    for repo, commit, path in wanted:
         try:
-            await (await engine.restore(repo, commit, paths)).result()
+            await (await engine.restore(repo, commit, {path})).result()
         except ModelFetchError as error:
             failed[repo] = error
     return failed

@@ -16,7 +16,7 @@ import pytest
 from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
 
 from modelfetch import Engine, InsufficientSpace, Job, JobState, StorageError
-from modelfetch.storage import disk
+from modelfetch.storage import disk, faults
 from modelfetch.testing import FakeHub
 
 Settings = Callable[..., dict[str, Any]]
@@ -232,3 +232,14 @@ async def test_jobs_of_one_engine_do_not_count_the_same_free_bytes(
 
 async def fetch(engine: Engine, name: str) -> Any:
     return await (await engine.download(name, LABEL)).result()
+
+
+def test_a_path_that_is_too_long_for_windows_is_called_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(faults, "_WINDOWS", True)
+    for name, is_told in (("x" * 250, True), ("x", False)):
+        path = tmp_path / name
+        with pytest.raises(StorageError) as caught, faults.storage_errors(tmp_path):
+            path.with_name("y" * 10).joinpath(name).open()
+        assert ("LongPathsEnabled" in (caught.value.hint or "")) is is_told

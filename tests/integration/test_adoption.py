@@ -145,6 +145,20 @@ async def test_a_folder_that_the_user_names(
     assert hub.requests("cdn") == []
 
 
+@pytest.mark.parametrize("layout", ["plain", "lmstudio"])
+async def test_what_was_put_into_a_folder_is_not_fetched_for_it_again(
+    hub: FakeHub, open_engine: Any, home: Path, tmp_path: Path, layout: str
+) -> None:
+    """The cache was removed meanwhile, or it is another one."""
+    inodes = []
+    for number in (1, 2):
+        settings = {"local_dir": tmp_path / "models", "cache_dir": tmp_path / str(number)}
+        async with open_engine(**settings, layout=layout) as engine:
+            inodes.append((await (await fetched(engine)).result()).path.stat().st_ino)
+    assert hub.sent_bytes(FILE) == CONTENT.size
+    assert inodes[0] == inodes[1]
+
+
 async def test_a_hard_link_is_made_only_when_it_is_asked_for(
     hub: FakeHub, open_engine: Any, home: Path, tmp_path: Path
 ) -> None:
@@ -211,14 +225,14 @@ async def test_what_was_hashed_once_is_not_hashed_again_until_it_changes(
 async def test_the_memory_is_not_believed(
     hub: FakeHub, open_engine: Any, home: Path, tmp_path: Path
 ) -> None:
-    """A file that changed while its size and time stayed the same."""
+    """A file that changed while its size and times stayed the same."""
     source = lm_studio(home)
     async with open_engine(cache_dir=tmp_path / "1") as engine:
         await fetched(engine)
-    when = source.stat().st_mtime_ns
     with source.open("r+b") as file:
         file.write(b"\xff\xff")
-    os.utime(source, ns=(when, when))
+    memory = hashes.HashMemory(tmp_path / "state" / "hashes.json")
+    await asyncio.to_thread(memory.note, source.stat(), CONTENT.sha256)
     async with open_engine(cache_dir=tmp_path / "2") as engine:
         await fetched(engine)
     assert hub.sent_bytes(FILE) == CONTENT.size

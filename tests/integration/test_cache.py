@@ -7,6 +7,7 @@ import errno
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ from modelfetch import (
     StorageError,
 )
 from modelfetch.repairs import repair
+from modelfetch.storage import removal
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
+from modelfetch.storage.scan import RepoScan
 from modelfetch.testing import FakeHub, Stall
 
 REPO = "acme/tiny-GGUF"
@@ -311,6 +314,31 @@ async def test_what_has_no_end_or_never_begins_is_not_waited_for(
     assert {file.path for file in found.damaged} == {blob(place, Q8), blob(place, Q4)}
 
 
+async def test_a_model_that_was_joined_from_parts_is_repaired(
+    hub: FakeHub, engine: Engine, cache: Cache
+) -> None:
+    parts = {f"tiny-Q8_0.gguf.part{n}of2": coded(MiB + n, n) for n in (1, 2)}
+    hub.add(REPO, parts)
+    model = await (await engine.download(REPO, "Q8_0")).result()
+    before = model.path.read_bytes()
+    flip(model.path, 5)
+    found = await run(cache.verify, repair=True)
+    assert await repair(engine, found.damaged) == {}
+    assert model.path.read_bytes() == before
+
+
+async def test_what_cannot_be_repaired_keeps_nothing_else_from_it(
+    hub: FakeHub, engine: Engine, stocked: str, cache: Cache, place: Path
+) -> None:
+    for name in (Q4, Q8):
+        flip(blob(place, name), 5)
+    found = await run(cache.verify, repair=True)
+    gone = {blob(place, Q4): ((stocked, "gone.gguf"),)}
+    damaged = [replace(file, names=gone.get(file.path, file.names)) for file in found.damaged]
+    assert list(await repair(engine, damaged)) == [REPO]
+    assert_same(blob(place, Q8), CONTENT[Q8])
+
+
 async def test_an_unknown_model_is_an_error(cache: Cache, stocked: str) -> None:
     with pytest.raises(ModelNotFound) as caught:
         await run(cache.verify, "acme/TINY-gguf")
@@ -504,6 +532,28 @@ async def test_a_repository_that_is_being_downloaded_is_left_alone(
     assert tree(place) == before
     hub.unscript()
     await job.result()
+
+
+async def test_a_blob_that_gets_a_name_meanwhile_stays(
+    engine: Engine, stocked: str, cache: Cache, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download finds a blob without a name, just after the clean-up has."""
+    name = folder(place) / "snapshots" / stocked / Q4
+    name.unlink()
+    loop, busy_locks = asyncio.get_running_loop(), removal.busy_locks
+
+    async def download() -> None:
+        await (await engine.download(REPO, "Q4_K_M")).result()
+
+    def meanwhile(found: RepoScan) -> list[Path]:
+        asyncio.run_coroutine_threadsafe(download(), loop).result()
+        return busy_locks(found)
+
+    monkeypatch.setattr(removal, "busy_locks", meanwhile)
+    before = tree(place)
+    assert (await run(cache.prune, dry_run=False, older_than=-60)).items == ()
+    assert_same(name, CONTENT[Q4])
+    assert tree(place) == before | {str(name.relative_to(place))}
 
 
 async def test_after_a_killed_download_nothing_is_left(

@@ -169,6 +169,19 @@ def test_a_file_that_is_there_is_hashed_in_steps_and_once(
     assert (folder / FILE).stat().st_ino == inode
 
 
+async def test_a_file_that_was_changed_and_given_its_old_time_is_put_right(
+    hub: FakeHub, settings_for: Settings, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(copying._ATTEMPTS, Method.HARDLINK, no)
+    async with Engine(**settings_for(hub, local_dir=local)) as engine:
+        path = (await (await engine.download(REPO, LABEL)).result()).path
+        when = path.stat().st_mtime_ns
+        with path.open("r+b") as stream:
+            stream.write(b"\xff\xff")
+        os.utime(path, ns=(when, when))
+        assert_same((await (await engine.download(REPO, LABEL)).result()).path, CONTENT)
+
+
 async def test_a_link_of_the_user_s_becomes_a_plain_file(
     hub: FakeHub, settings_for: Settings, local: Path, tmp_path: Path
 ) -> None:
@@ -206,6 +219,36 @@ def test_a_copy_that_is_stopped_leaves_nothing(
     assert duplicate.step()
     duplicate.close()
     assert not draft.exists()
+
+
+async def test_what_a_killed_process_was_copying_goes_with_the_next_visit(
+    hub: FakeHub, settings_for: Settings, local: Path
+) -> None:
+    local.mkdir()
+    old, new, theirs = (local / name for name in (".1.modelfetch.tmp", ".2.modelfetch.tmp", ".tmp"))
+    for path in (old, new, theirs):
+        path.write_bytes(b"some")
+    for path in (old, theirs):
+        os.utime(path, (1, 1))
+    async with Engine(**settings_for(hub, local_dir=local)) as engine:
+        await (await engine.download(REPO, LABEL)).result()
+    assert files(local) == sorted([FILE, MMPROJ, new.name, theirs.name])
+
+
+async def test_a_copy_that_is_under_way_has_a_name_that_is_known_as_such(
+    hub: FakeHub, settings_for: Settings, local: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[str]] = []
+    original = Duplicate.publish
+
+    def publish(self: Duplicate, target: Path) -> None:
+        seen.append([path.name for path in local.glob(".*.modelfetch.tmp")])
+        original(self, target)
+
+    monkeypatch.setattr(Duplicate, "publish", publish)
+    async with Engine(**settings_for(hub, local_dir=local)) as engine:
+        await (await engine.download(REPO, LABEL)).result()
+    assert [len(names) for names in seen] == [1, 1]
 
 
 def test_a_method_that_is_not_allowed_is_not_used(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, final_names
 
 from modelfetch import Engine, LocalModel
+from modelfetch.cli import _cli
 from modelfetch.storage.heads import Earlier, earlier_version
 from modelfetch.storage.partial import PartialFile
 from modelfetch.testing import BytesContent, FakeHub, IgnoreRange, Reset, WrongBytes, build_gguf
@@ -280,3 +283,16 @@ async def test_small_files_and_files_without_tensors_are_simply_fetched(
         hub.reset_log()
         assert_is(await fetched(engine), content)
         assert len(hub.requests("cdn")) == 1
+
+
+def test_the_command_says_how_much_was_here(model: Model, tmp_path: Path) -> None:
+    words = ["get", REPO, "-q", LABEL, "--cache-dir", str(tmp_path / "cache")]
+    with FakeHub.in_thread() as hub:
+        told = []
+        for template in ("short", "long" * 1000):
+            hub.add(REPO, {FILE: model(template)})
+            done = CliRunner().invoke(_cli, [*words, "--endpoint", hub.endpoint])
+            assert done.exit_code == 0, done.output
+            told.append([line for line in done.stderr.splitlines() if "was here" in line])
+    assert told[0] == []
+    assert re.fullmatch(f"{FILE}: 20.* MB of 21.* MB came from .* was here.", told[1][0])

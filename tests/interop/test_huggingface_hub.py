@@ -153,6 +153,16 @@ async def test_a_revision_with_slashes_is_found_by_its_name(
     assert {(r.commit_hash, r.refs) for r in repo.revisions} == {(commit, frozenset({"refs/pr/1"}))}
 
 
+async def test_a_revision_with_the_longest_name_there_can_be(
+    hub: FakeHub, engine: Engine, place: Path
+) -> None:
+    branch = "b" * 255
+    hub.add(REPO, FILES, branch=branch)
+    model = await (await fetched(engine, revision=branch)).result()
+    found = try_to_load_from_cache(REPO, MODEL, cache_dir=place, revision=branch)
+    assert found == str(model.path)
+
+
 async def test_its_snapshot_without_a_network_is_our_folder(
     hub: FakeHub, engine: Engine, place: Path
 ) -> None:

@@ -13,7 +13,7 @@ import click
 from modelfetch._version import __version__
 from modelfetch.blocking import by_itself
 from modelfetch.cli.cache import COMMANDS
-from modelfetch.cli.display import JsonLines, show_adopted, show_plan
+from modelfetch.cli.display import JsonLines, show_plan, show_saved
 from modelfetch.cli.jobs import jobs
 from modelfetch.cli.options import (
     ENGINE_OPTIONS,
@@ -60,7 +60,7 @@ def get(
             return job, await followed(job, as_json)
 
     job, result = guarded(work(), as_json)
-    show_adopted(job.status)
+    show_saved(job.status)
     if as_json:
         JsonLines.finish(job.status, result)
     else:

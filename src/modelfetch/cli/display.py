@@ -24,8 +24,9 @@ from rich.text import Text
 
 from modelfetch.status import FileStatus, JobState, JobStatus
 from modelfetch.types import LocalModel, Plan
+from modelfetch.wording import printable
 
-__all__ = ["Display", "JsonLines", "choose_display", "show_adopted", "show_plan"]
+__all__ = ["Display", "JsonLines", "choose_display", "show_plan", "show_saved"]
 
 SECONDS_BETWEEN_LINES = 2.0
 _ONE_STREAM = (
@@ -211,14 +212,15 @@ def _notes(status: JobStatus, told: set[str]) -> list[str]:
     return [_ONE_STREAM.format(path) for path in fresh]
 
 
-def show_adopted(status: JobStatus) -> None:
-    """Say on stderr which files were on this machine already."""
+def show_saved(status: JobStatus) -> None:
+    """Say on stderr which files, and what of them, were on this machine already."""
     for file in status.files:
+        where = printable(f"{file.path} was at {file.adopted_from}")
         if file.adopted_from is not None:
-            print(
-                f"{file.path} was at {file.adopted_from}: 0 bytes downloaded.",
-                file=sys.stderr,
-            )
+            print(f"{where}: 0 bytes downloaded.", file=sys.stderr)
+        elif file.reused_bytes:
+            saved = f"{decimal(file.reused_bytes)} of {decimal(file.size_bytes)}"
+            print(f"{file.path}: {saved} came from the version that was here.", file=sys.stderr)
 
 
 def show_plan(plan: Plan) -> None:

@@ -32,6 +32,7 @@ __all__ = [
     "choose",
     "combine",
     "joined_path",
+    "parts_of",
     "make_choice",
     "no_models",
     "pick",
@@ -148,6 +149,18 @@ def joined_path(build: Build) -> str:
     """Return the path that a build has when its byte parts are joined."""
     folder = f"{build.name.directory}/" if build.name.directory else ""
     return f"{folder}{build.name.stem}.gguf"
+
+
+def parts_of(files: Iterable[RemoteFile], path: str) -> tuple[PlannedFile, ...]:
+    """Return the byte parts that make the file at `path` when they are joined, if it is such.
+
+    Args:
+        files: All files of the repository.
+        path: Where the whole is on disk.
+    """
+    split = (build for build in variants(files) if build.byte_split and not build.missing)
+    whole = next((build for build in split if joined_path(build) == path), None)
+    return tuple(_plan(part, FileRole.BYTE_PART) for part in whole.files) if whole else ()
 
 
 def pick(match: Match, asked: str | None) -> Build:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
@@ -18,7 +17,7 @@ from typing import BinaryIO
 
 from modelfetch.storage import disk
 
-__all__ = ["Duplicate", "Method", "draft_for"]
+__all__ = ["Duplicate", "Method"]
 
 # At most this much is copied in one call, so that cancelling stays quick.
 STRIDE = 64 << 20
@@ -98,11 +97,6 @@ class Duplicate:
         for file in self._files or ():
             file.close()
         self._files = None
-
-
-def draft_for(target: Path) -> Path:
-    """Return a name in the folder of `target` that nobody else has."""
-    return target.with_name(f".{secrets.token_hex(4)}.tmp")
 
 
 def _hardlinked(source: Path, draft: Path) -> bool:

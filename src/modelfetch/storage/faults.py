@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from modelfetch.errors import InsufficientSpace, StorageError
 
 __all__ = ["storage_errors"]
 
+_WINDOWS = os.name == "nt"
+_LONGEST_THERE = 259  # characters, unless the system is told to take more
+_TOO_LONG = (
+    "Windows takes no longer paths until they are enabled (LongPathsEnabled, see Microsoft's "
+    '"Maximum Path Length Limitation"); or choose a cache folder with a shorter name.'
+)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _ACCESS = "Give this user write access, or choose another cache folder."
 _IN_THE_WAY = "A file is in the way of a folder; remove it, or choose another cache folder."
@@ -48,6 +55,8 @@ def storage_errors(path: Path) -> Iterator[None]:
         where = str(error.filename or path)
         text = error.strerror or type(error).__name__
         hint = _HINTS.get(error.errno or 0)
+        if _WINDOWS and len(where) > _LONGEST_THERE:
+            hint = _TOO_LONG  # which it calls a file that is not there
         if error.errno in _FULL:
             raise InsufficientSpace(
                 f"No room for {where}: {text}.", hint=hint, path=where

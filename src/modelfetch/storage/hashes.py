@@ -1,7 +1,8 @@
 """What the files of other programs hash to, so that they are not read again and again.
 
-A file is known by its device, inode, size and time of its last change. The memory only spares work:
-what is adopted is hashed once more, in the cache.
+A file is known by its device, inode, size, and when it was changed: its content (mtime, which
+programs set) and anything about it (ctime, which they cannot; on Windows, when it was made). The
+memory spares work: what is adopted is hashed once more, in the cache.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ __all__ = ["HashMemory", "hashed"]
 STRIDE = 64 << 20
 _BLOCK = 1 << 20
 _READ = os.O_RDONLY | disk.BINARY | getattr(os, "O_NONBLOCK", 0)
-_MOST = 5000  # entries of 110 bytes or so
+_MOST = 5000  # entries of 130 bytes or so
 
 
 class HashMemory:
@@ -78,4 +79,5 @@ def hashed(path: Path) -> Generator[bool, None, str]:
 
 
 def _key(about: os.stat_result) -> str:
-    return f"{about.st_dev}:{about.st_ino}:{about.st_size}:{about.st_mtime_ns}"
+    changed = f"{about.st_mtime_ns}:{about.st_ctime_ns}"
+    return f"{about.st_dev}:{about.st_ino}:{about.st_size}:{changed}"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,18 @@ from pathlib import Path
 from modelfetch.core.paths import parts_of
 from modelfetch.errors import StorageError
 from modelfetch.storage import fence
-from modelfetch.storage.copying import Duplicate, Method, draft_for
+from modelfetch.storage.claims import is_quiet
+from modelfetch.storage.copying import Duplicate, Method
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.hashes import HashMemory, hashed
 from modelfetch.storage.records import fsync_folder
 from modelfetch.types import LocalFile, LocalModel
 
 __all__ = ["Publication"]
+
+_DRAFT = ".{}.modelfetch.tmp"
+# A draft is written to all the time, until it is done.
+_FORGOTTEN_SECONDS = 3600.0
 
 
 class Publication:
@@ -77,12 +83,14 @@ class Publication:
         for target, file in zip(self._targets, self._model.files, strict=True):
             with storage_errors(target):
                 fence.check_folders(self._folder, [target.parent])
+                _sweep(target.parent)
                 if not (yield from self._is_there(target, file)):
                     yield from self._put(target, file)
 
     def _put(self, target: Path, file: LocalFile) -> Generator[bool, None, None]:
         target.parent.mkdir(parents=True, exist_ok=True)
-        duplicate = Duplicate(file.path, draft_for(target), self._methods)
+        draft = target.with_name(_DRAFT.format(secrets.token_hex(4)))
+        duplicate = Duplicate(file.path, draft, self._methods)
         try:
             while duplicate.step():
                 yield True
@@ -120,3 +128,10 @@ class Publication:
             sha256 = yield from hashed(path)
             self._memory.note(about, sha256)
         return sha256
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what a process left that was killed; it may be as large as a model."""
+    for draft in folder.glob(_DRAFT.format("*")):
+        if is_quiet(draft, _FORGOTTEN_SECONDS):
+            draft.unlink(missing_ok=True)

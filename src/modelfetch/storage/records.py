@@ -38,7 +38,7 @@ def write_text(path: Path, text: str) -> None:
         OSError: The file system refused; the old document is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.tmp")
+    draft = path.with_name(f".{secrets.token_hex(4)}.tmp")  # the name may have the greatest length
     try:
         with draft.open("xb") as stream:
             stream.write(text.encode())

@@ -81,9 +81,8 @@ def remove_pointers(layout: Layout, found: RepoScan, pointers: Iterable[Pointer]
             if pointer in going:
                 sweep.pointer(pointer, "removed")
         # Looked at again: a download may have ended meanwhile, and its names count.
-        left, before = scan(layout, found.repo), moved(found)
-        needed = {pointer.blob for pointer in left.pointers} | set(moved(left).values())
-        freed = {before.get(pointer.place, pointer.blob) for pointer in going} - needed
+        before = moved(found)
+        freed = {before.get(pointer.place, pointer.blob) for pointer in going} - sweep.named()
         for entry in found.of(Kind.BLOB, Kind.SUMS):
             if entry.blob in freed:
                 sweep.entry(entry, "removed")
@@ -204,12 +203,19 @@ class _Sweep:
             if not is_ours:
                 self._kept.append(_FILLING.format(f"{self._found.repo}, {entry.path.name}"))
                 return
+            if entry.kind in (Kind.BLOB, Kind.SUMS) and entry.blob in self.named():
+                return  # a download has found it, and given it a name meanwhile
             shared = _target(entry.path) if entry.is_link else None
             self.file(entry.path, reason, is_content=True)
         if shared is not None:
             freed = _swept_bytes(shared, self._layout.root)
             if freed:
                 self._items.append(RemovedItem(self._found.repo, shared, reason, freed))
+
+    def named(self) -> set[str | None]:
+        """Return the blobs that names in snapshots lead to now."""
+        now = scan(self._layout, self._found.repo)
+        return {pointer.blob for pointer in now.pointers} | set(moved(now).values())
 
     def revisions(self, commits: Iterable[str]) -> None:
         """Remove the refs of those revisions of which there is no file any more."""
