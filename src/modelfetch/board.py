@@ -117,6 +117,10 @@ class Board:
         if not self.is_live and self.state is JobState.DOWNLOADING:
             self._publish(lost(self._status))
 
+    def stop(self) -> None:
+        """Note that it does not run here any more; what was seen of it meanwhile stays."""
+        self._status, self.is_live = self.status, False
+
     def put(self, rank: Rank) -> None:
         """Give it another place in line."""
         self.priority, self.place = -rank.urgency, rank.place

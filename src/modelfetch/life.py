@@ -242,7 +242,7 @@ class Life:
                 self.board.move(event)
                 await self._written()
         finally:
-            self.board.is_live = False
+            self.board.stop()
             if not self._turn.locked():  # else whoever stops it gives the lock back
                 self._release()
 

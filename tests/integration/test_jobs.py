@@ -777,6 +777,7 @@ CONTROLS: dict[str, Callable[[Job], Any]] = {
     "delete": lambda job: job.cancel(delete=True),
     "retry": lambda job: job.retry(),
     "prioritize": lambda job: job.prioritize(5),
+    "set_limit": lambda job: job.set_limit(1e9),
 }
 
 
