@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -31,6 +32,7 @@ _ABOUT = (
 
 def main() -> None:
     options = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go too
     missing = ensure_tools()
     if "nginx" in missing:
         sys.exit("nginx is needed: it is the CDN. Install it, or run as root on Debian.")

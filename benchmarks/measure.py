@@ -122,11 +122,12 @@ def _execute(
             process.communicate(command.stdin, timeout=time_limit)
         except subprocess.TimeoutExpired:
             result.failure = f"not done after {time_limit:.0f} s"
-        result.seconds = time.perf_counter() - started
-        with contextlib.suppress(ProcessLookupError):  # what it started is ended with it
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        result.peak_bytes = watcher.stop()
+        finally:
+            result.seconds = time.perf_counter() - started
+            with contextlib.suppress(ProcessLookupError):  # what it started is ended with it
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            result.peak_bytes = watcher.stop()
         if process.returncode and result.failure is None:
             said.seek(0)
             result.failure = f"exit {process.returncode}: {_short(said.read())}".removesuffix(": ")
