@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,7 +18,7 @@ from pathlib import Path
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS
 from benchmarks.hashing import fastest
-from benchmarks.machine import described, ensure_tools
+from benchmarks.machine import described, ensure_tools, warm
 from benchmarks.report import CaseReport
 from benchmarks.rounds import run_case
 
@@ -31,6 +32,7 @@ _ABOUT = (
 
 def main() -> None:
     options = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that servers and folders go too
     missing = ensure_tools()
     if "nginx" in missing:
         sys.exit("nginx is needed: it is the CDN. Install it, or run as root on Debian.")
@@ -47,6 +49,7 @@ def main() -> None:
         *(f"not here: case ({letter}), {why}" for letter, why in obstacles.items() if why),
     ]
     print("\n".join(lines), flush=True)
+    warm(["modelfetch.__main__", "huggingface_hub.hf_api", "hf_transfer", "pypdl", "parfive"])
     reports: list[CaseReport] = []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=options.folder) as folder:
         for case in cases:
@@ -79,12 +82,12 @@ def _arguments() -> argparse.Namespace:
     today = RUNS / datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     parser.add_argument("--cases", nargs="+", choices=letters, default=letters)
     parser.add_argument("--contenders", nargs="+", choices=names, default=names)
-    parser.add_argument("--rounds", type=int, help="default 7, or 2 with --quick")
-    parser.add_argument("--quick", action="store_true", help="smaller files, at most two rounds")
+    parser.add_argument("--rounds", type=int, help="default 7, or 1 with --quick")
+    parser.add_argument("--quick", action="store_true", help="smaller files and one round")
     parser.add_argument("--folder", type=Path, help="where files are put; default: temporary")
     parser.add_argument("--store", type=Path, default=today, help="default: %(default)s")
     options = parser.parse_args()
-    options.rounds = options.rounds or (2 if options.quick else 7)
+    options.rounds = options.rounds or (1 if options.quick else 7)
     return options
 
 

@@ -55,7 +55,7 @@ class Case:
     @property
     def through_hub(self) -> bool:
         """Whether everybody is given the Hub's URLs; if not, those who take a URL get the CDN's."""
-        return self.files > 1
+        return self.fails or self.files > 1
 
     @property
     def obstacle(self) -> str | None:
@@ -77,23 +77,23 @@ class Case:
 
 
 CASES = [
-    Case("a", "TLS, loopback at full speed", 2 * GiB, 256 * MiB),
-    Case("b", "plain HTTP, loopback at full speed", 2 * GiB, 256 * MiB, tls=False),
-    Case("c", "20 MB/s for each connection", 2 * GiB, 64 * MiB, tls=False, limit_rate=20 * MB),
-    Case("d", "TLS over a link of 1 Gbit/s", GiB, 128 * MiB, link=GB),
-    Case("e", "TLS, 40 ms of latency to the CDN", GiB, 128 * MiB, shape=Shape(delay=0.02)),
+    Case("a", "TLS, loopback at full speed", 2 * GiB, 128 * MiB),
+    Case("b", "plain HTTP, loopback at full speed", 2 * GiB, 128 * MiB, tls=False),
+    Case("c", "20 MB/s for each connection", 2 * GiB, 48 * MiB, tls=False, limit_rate=20 * MB),
+    Case("d", "TLS over a link of 1 Gbit/s", GiB, 64 * MiB, link=GB),
+    Case("e", "TLS, 40 ms of latency to the CDN", GiB, 64 * MiB, shape=Shape(delay=0.02)),
     Case(
         "f", "30 MB/s for each connection, 120 MB/s for all, a third of it beyond 6 at once",
-        384 * MiB, 64 * MiB, tls=False,
+        384 * MiB, 48 * MiB, tls=False,
         shape=Shape(rate=30 * MB, total=120 * MB, most=6, penalty=1 / 3),
     ),
     Case(
         "g", "20 MB/s for each connection, but 1 MB/s for one in four (the third, the seventh...)",
-        256 * MiB, 48 * MiB, tls=False,
+        256 * MiB, 32 * MiB, tls=False,
         shape=Shape(rate=20 * MB, slow_every=4, slow_rate=1 * MB),
     ),
     Case("h1", "200 small files, TLS", 256 << 10, 256 << 10, files=200),
-    Case("h2", "12 shards, TLS", 64 * MiB, 8 * MiB, files=12),
+    Case("h2", "12 shards, TLS", 64 * MiB, 4 * MiB, files=12),
     Case(
         "l", "200 small files, one in a hundred requests fails (reset, short body, 503, stall)",
         512 << 10, 128 << 10, tls=False, files=200, fails=True, time_limit=30.0,

@@ -31,6 +31,9 @@ def _script(code: str) -> Callable[[Task], Command]:
             "repo": REPO, "endpoint": task.endpoint, "connections": CONNECTIONS,
             "certificate": str(task.certificate) if task.certificate else None,
             "patience": task.patience, "tries": TRIES,
+            # Of many files, as many are fetched at once; more than one connection for each would
+            # only cost those who do not look at the size first.
+            "splits": CONNECTIONS if len(task.files) == 1 else 1,
         }  # fmt: skip
         if len(task.files) == 1:
             return Command([python(), "-c", f"t = {known!r}\n{code}"])
@@ -60,8 +63,8 @@ pypdl = _script("""
 from pypdl import Pypdl
 waits = {} if t["patience"] is None else {"retries": t["tries"]}
 tasks = [{"url": url, "file_path": t["folder"] + "/" + name} for url, name in t["files"]]
-with_many = Pypdl(max_concurrent=1 if len(tasks) == 1 else t["connections"])
-with_many.start(tasks=tasks, segments=t["connections"], multisegment=True, overwrite=True,
+with_many = Pypdl(max_concurrent=t["connections"] // t["splits"])
+with_many.start(tasks=tasks, segments=t["splits"], multisegment=t["splits"] > 1, overwrite=True,
                 display=False, block=True, **waits)
 """)
 parfive = _script("""
@@ -73,7 +76,7 @@ def session(config):
 waits = {} if t["patience"] is None else {
     "timeouts": aiohttp.ClientTimeout(total=None, sock_read=t["patience"])}
 config = SessionConfig(aiohttp_session_generator=session, **waits)
-loader = Downloader(max_conn=t["connections"], max_splits=t["connections"], progress=False,
+loader = Downloader(max_conn=t["connections"], max_splits=t["splits"], progress=False,
                     config=config)
 for url, name in t["files"]:
     loader.enqueue_file(url, path=t["folder"], filename=name)
@@ -81,7 +84,9 @@ results = loader.download()
 for _ in range(t["tries"] if waits else 0):
     if results.errors:
         results = loader.retry(results)
-raise SystemExit(str(results.errors) if results.errors else 0)
+if results.errors:
+    what = str(results.errors[0].exception).split("?")[0]
+    raise SystemExit(f"{len(results.errors)} failed: {what}")
 """)
 
 
@@ -125,7 +130,6 @@ def wget2(task: Task) -> Command:
     trusted = [f"--ca-certificate={task.certificate}"] if task.certificate else []
     waits = [] if task.patience is None else [
         f"--read-timeout={task.patience:.0f}", f"--tries={TRIES}", "--waitretry=1",
-        "--retry-on-http-error=503",
     ]  # fmt: skip
     common = ["wget2", "-q", f"--max-threads={CONNECTIONS}", *trusted, *waits]
     if len(task.files) == 1:

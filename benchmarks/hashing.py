@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-_PROBE = 64 << 20
+_PROBE = 16 << 20
 
 
 def hash_of(path: Path) -> str:

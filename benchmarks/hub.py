@@ -36,6 +36,8 @@ async def serve() -> None:
     loop, mishaps = asyncio.get_running_loop(), Mishaps()
     urls = {path: url for path, _, _, url in given["files"]}
     async with FakeHub() as hub:
+        # Not every peer keeps the escapes of a signed URL; what that costs is in docs/faults.md.
+        hub.has_escapes = False
         if not given["sends"]:
             hub.elsewhere = lambda _, path: str(urls[path])
         hub.add(given["repo"], files_of(given["files"], sends=given["sends"]))

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 # program -> Debian package
@@ -30,9 +31,10 @@ def ensure_tools() -> list[str]:
     if missing and shutil.which("apt-get") and os.geteuid() == 0:
         packages = sorted({TOOLS[program] for program in missing})
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        quiet = {"env": environment, "check": False, "stdout": subprocess.DEVNULL}
-        subprocess.run(["apt-get", "update", "-q"], **quiet)
-        subprocess.run(["apt-get", "install", "-y", "-q", *packages], **quiet)
+        for words in (["update", "-q"], ["install", "-y", "-q", *packages]):
+            subprocess.run(
+                ["apt-get", *words], env=environment, check=False, stdout=subprocess.DEVNULL
+            )
     return [program for program in TOOLS if find(program) is None]
 
 
@@ -70,6 +72,12 @@ def python_version_of(package: str) -> str | None:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
+
+
+def warm(modules: Sequence[str]) -> None:
+    """Import Python packages once, so that nobody's first run compiles them."""
+    for module in modules:
+        subprocess.run([python(), "-c", f"import {module}"], check=False, capture_output=True)
 
 
 def python() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -60,7 +61,7 @@ class Outcome:
     """What a run should leave.
 
     Attributes:
-        folder: Below which the files are, under whatever folders.
+        folder: Where it runs, and below which the files are, under whatever folders.
         hashes: The SHA-256 of each, by file name; empty for a run that leaves nothing.
         verifies: Whether the command compares them itself. If not, that is done and counted.
     """
@@ -95,7 +96,7 @@ def run(
     server.forget(round_number)
     result = Result(name)
     before = _cpu_of_children()
-    _execute(command, environment, time_limit, result)
+    _execute(command, environment, outcome.folder, time_limit, result)
     result.cpu_seconds = _cpu_of_children() - before
     result.requests, result.wire_bytes = server.counted()
     if result.failure is None:
@@ -104,28 +105,38 @@ def run(
 
 
 def _execute(
-    command: Command, environment: Mapping[str, str], time_limit: float, result: Result
+    command: Command,
+    environment: Mapping[str, str],
+    folder: Path,
+    time_limit: float,
+    result: Result,
 ) -> None:
     with tempfile.TemporaryFile("w+", errors="replace") as said:
         started = time.perf_counter()
         process = subprocess.Popen(
-            command.words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
-            stderr=said, text=True, start_new_session=True,
+            command.words, env=environment, cwd=folder, text=True, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
         )  # fmt: skip
         watcher = _Memory(process.pid)
         try:
             process.communicate(command.stdin, timeout=time_limit)
         except subprocess.TimeoutExpired:
             result.failure = f"not done after {time_limit:.0f} s"
-        result.seconds = time.perf_counter() - started
-        with contextlib.suppress(ProcessLookupError):  # what it started is ended with it
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        result.peak_bytes = watcher.stop()
+        finally:
+            result.seconds = time.perf_counter() - started
+            with contextlib.suppress(ProcessLookupError):  # what it started is ended with it
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            result.peak_bytes = watcher.stop()
         if process.returncode and result.failure is None:
             said.seek(0)
-            last = said.read().strip().rpartition("\n")[2]
-            result.failure = f"exit {process.returncode}: {last[:200]}".removesuffix(": ")
+            result.failure = f"exit {process.returncode}: {_short(said.read())}".removesuffix(": ")
+
+
+def _short(said: str) -> str:
+    """Return the last line of what a program said, without the long ends of signed URLs."""
+    last = said.strip().rpartition("\n")[2]
+    return re.sub(r"\?X-Amz\S*", "", last)[:160]
 
 
 def _verify(outcome: Outcome, result: Result) -> None:

@@ -79,11 +79,14 @@ class Pipe:
         self._bucket = Bucket(self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
         self._is_blocked = False
+        self.is_closed = False
         self.source: asyncio.Transport | None = None
         self.sink: asyncio.Transport | None = None
 
     def put(self, data: bytes | None) -> None:
         """Take bytes, or `None` for the end."""
+        if self.is_closed:
+            return
         at = max(self._loop.time(), self._opens_at) + self._line.shape.delay
         self._queue.append((at, data))
         self._held += len(data or b"")
@@ -102,6 +105,7 @@ class Pipe:
 
     def close(self) -> None:
         """Forget what is under way, and end the connection at the far end."""
+        self.is_closed = True
         if self._timer is not None:
             self._timer.cancel()
         self._queue.clear()
@@ -170,6 +174,8 @@ class End(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         transport.set_write_buffer_limits(high=_SOCKET_BUFFER)
         self._away.source = self._here.sink = transport
+        if self._here.is_closed:  # the client left before the server was reached
+            transport.abort()
         self._here.block(False)
 
     def data_received(self, data: bytes) -> None:
@@ -191,8 +197,10 @@ class End(asyncio.Protocol):
         self._lost()
 
 
-async def _accept(line: Line, target: int, tasks: set[asyncio.Task[None]]) -> asyncio.Server:
+async def listen(line: Line, target: int) -> asyncio.Server:
+    """Pass on to a port of 127.0.0.1 whatever comes to the server that is returned."""
     loop = asyncio.get_running_loop()
+    tasks: set[asyncio.Task[None]] = set()
 
     def accepted() -> asyncio.Protocol:
         opens_at = loop.time() + 2 * line.shape.delay
@@ -221,7 +229,7 @@ async def _accept(line: Line, target: int, tasks: set[asyncio.Task[None]]) -> as
 async def serve() -> None:
     given: dict[str, Any] = json.loads(sys.stdin.readline())
     line = Line(Shape(**given["shape"]))
-    server = await _accept(line, given["target"], set())
+    server = await listen(line, given["target"])
     print(server.sockets[0].getsockname()[1], flush=True)
     loop = asyncio.get_running_loop()
     while command := await loop.run_in_executor(None, sys.stdin.readline):

@@ -1,0 +1,131 @@
+"""From results to tables and bars."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from benchmarks.contenders import CONTENDERS
+from benchmarks.measure import Result
+from benchmarks.plots import bars
+from benchmarks.report import CaseReport
+from benchmarks.rounds import shifted
+from benchmarks.tasks import Task, Wanted
+
+KNOWN = {contender.name: contender for contender in CONTENDERS}
+
+
+def report(*rounds: list[Result], yardsticks: tuple[str, ...] = ()) -> CaseReport:
+    names = dict.fromkeys(result.contender for round_ in rounds for result in round_)
+    commands = {name: f"{name} --fast" for name in names}
+    return CaseReport(
+        "a", "a case", 1_000_000_000, 1, commands, set(yardsticks), {"modelfetch"}, list(rounds)
+    )
+
+
+def row(made: CaseReport, name: str) -> list[str]:
+    lines = made.to_markdown().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| {name} ")]
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_ratios_are_of_pairs_of_the_same_round_and_not_of_the_medians() -> None:
+    made = report(
+        [Result("modelfetch", 1.0), Result("curl", 2.0)],
+        [Result("modelfetch", 6.0), Result("curl", 3.0)],
+        [Result("curl", 3.0), Result("modelfetch", 2.4)],
+    )
+    assert row(made, "curl")[3] == "0.80 (0.50 to 2.00)"
+    assert row(made, "modelfetch")[3] == ""
+
+
+def test_a_round_without_one_of_the_two_has_no_ratio() -> None:
+    made = report(
+        [Result("modelfetch", 1.0), Result("curl", 2.0)],
+        [Result("modelfetch", 6.0, failure="no"), Result("curl", 2.0)],
+    )
+    assert row(made, "curl")[3] == "0.50 (0.50 to 0.50)"
+    assert row(made, "modelfetch (1 of 2 failed: no)")[1] == "1.00 (1.00 to 1.00)"
+
+
+def test_cpu_is_per_gigabyte_and_the_wire_per_size() -> None:
+    result = Result("curl", 2.0, 0.5, 3.0, 64_000_000, 17, 1_100_000_000)
+    assert row(report([result]), "curl") == [
+        "curl", "2.00 (2.00 to 2.00)", "0.50", "", "3.00", "64", "17", "1.100",
+    ]  # fmt: skip
+
+
+def test_the_table_says_who_verifies_who_was_hashed_and_who_left_nothing() -> None:
+    made = report(
+        [Result("modelfetch", 1.0), Result("curl", 2.0, 0.25), Result("nowhere", 1.0)],
+        yardsticks=("nowhere",),
+    )
+    assert row(made, "modelfetch")[2] == "verifies itself"
+    assert row(made, "curl")[2] == "0.25"
+    assert row(made, "nowhere")[2] == "writes and verifies nothing"
+
+
+def test_who_never_ends_right_is_last_with_the_reasons() -> None:
+    made = report(
+        [Result("axel", 1.0, failure="a|b"), Result("curl", 2.0)],
+        [Result("axel", 1.0, failure="other"), Result("curl", 2.0)],
+    )
+    assert row(made, "axel")[1] == "failed: a/b; other"
+    assert made.to_markdown().strip().splitlines()[-1].startswith("| axel")
+
+
+def test_faults_are_told_against_the_same_contender_without_them() -> None:
+    made = report([Result("curl", 3.0, without_faults=2.0)])
+    assert row(made, "curl")[-1] == "1.50 (1.50 to 1.50)"
+
+
+def test_bars_have_medians_their_range_and_what_failed() -> None:
+    made = report(
+        [Result("curl", 1.0, 0.25), Result("axel", 1.0, failure="no")],
+        [Result("curl", 3.0, 0.25), Result("axel", 1.0, failure="no")],
+        [Result("curl", 9.0, failure="no"), Result("axel", 1.0, failure="no")],
+    )
+    curl, axel = bars(made.to_dict())
+    assert (curl.name, curl.seconds, curl.hashing, curl.low, curl.high) == ("curl", 2, 0.25, 1, 3)
+    assert curl.label == "2.00 s, 1 of 3 failed"
+    assert (axel.name, axel.label) == ("axel", "failed")
+
+
+def test_everybody_is_first_once() -> None:
+    rounds = [shifted(CONTENDERS, number) for number in range(len(CONTENDERS))]
+    assert {round_[0].name for round_ in rounds} == {it.name for it in CONTENDERS}
+    assert all(len(round_) == len(CONTENDERS) for round_ in rounds)
+
+
+@pytest.fixture
+def task(tmp_path, monkeypatch) -> Task:
+    monkeypatch.setenv("MODELFETCH_ADOPT_FROM", "/models")
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    files = [Wanted(f"http://cdn/{n}", f"{n}.gguf", f"{n}" * 64) for n in range(3)]
+    return Task("http://hub", tuple(files), tmp_path)
+
+
+def test_a_run_has_a_home_of_its_own_and_nothing_of_the_user(task) -> None:
+    environment = task.environment
+    assert environment["HOME"].startswith(str(task.folder))
+    assert environment["HF_HOME"].startswith(str(task.folder))
+    assert environment["MODELFETCH_ADOPT"] == "0"
+    assert not {"MODELFETCH_ADOPT_FROM", "HF_TOKEN", "https_proxy"} & environment.keys()
+
+
+def test_whoever_takes_many_files_and_urls_is_told_all_of_them(task) -> None:
+    for contender in CONTENDERS:
+        if not contender.takes_many or contender.is_yardstick:
+            continue
+        command = contender.command(task)
+        given = " ".join(command.words) + command.stdin
+        if "http://cdn/0" in given:
+            assert all(file.url in given for file in task.files), contender.name
+
+
+def test_whoever_is_said_to_verify_and_takes_urls_is_told_the_hashes(task) -> None:
+    command = KNOWN["aria2c"].command(task)
+    assert all(f"checksum=sha-256={file.sha256}" in command.stdin for file in task.files)
+    alone = KNOWN["aria2c"].command(replace(task, files=task.files[:1]))
+    assert f"--checksum=sha-256={task.only.sha256}" in alone.words
