@@ -277,9 +277,8 @@ class Life:
             board.queued(False)
             ticking = asyncio.create_task(self._tick())
             try:
-                board.model = await self.desk.transfers.run(
-                    board.plan, board.gauge.files, board.bucket
-                )
+                files, bucket = board.gauge.files, board.bucket
+                board.model = await self.desk.transfers.run(board.plan, files, bucket)
             finally:
                 self._can_stop = False
                 ticking.cancel()

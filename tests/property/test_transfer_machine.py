@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -24,6 +25,9 @@ from modelfetch.core.ranges import Action, judge, range_headers
 from modelfetch.core.retry import MAX_RETRY_AFTER, Budget, RetryPolicy, retry_after
 from modelfetch.core.transfer import Lease, Transfer
 from modelfetch.types import Span
+
+# Some thousand steps in one test take more than a minute on a busy machine.
+pytestmark = pytest.mark.timeout(300)
 
 SIZE = 5 * PIECE_SIZE + 4321
 BLOB = "ab" * 32
