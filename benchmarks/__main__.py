@@ -19,7 +19,7 @@ from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS
 from benchmarks.hashing import fastest
 from benchmarks.machine import described, ensure_tools, warm
-from benchmarks.report import CaseReport
+from benchmarks.report import CaseReport, commands_to_markdown
 from benchmarks.rounds import run_case
 
 RUNS = Path(__file__).parent / "runs"
@@ -28,6 +28,7 @@ _ABOUT = (
     "we were faster. Whoever takes a URL and not a model is given that of the CDN, and is spared "
     "the Hub; but where there are many files, all ask the Hub for each."
 )
+_COMMANDS = "Lists of files, and what the Python programs call `t`, come from stdin."
 
 
 def main() -> None:
@@ -67,12 +68,12 @@ def store(reports: list[CaseReport], lines: list[str], place: Path) -> None:
     place.mkdir(parents=True, exist_ok=True)
     raw = {"environment": lines, "at": now.isoformat(), "cases": [r.to_dict() for r in reports]}
     (place / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
-    text = "\n".join(f"{line}  " for line in lines)
-    tables = "\n".join(report.to_markdown() for report in reports)
-    commands = "\n".join(report.commands_to_markdown() for report in reports)
-    (place / "results.md").write_text(
-        f"# {now:%Y-%m-%d}\n\n{text}\n\n{_ABOUT}\n\n{tables}\n## Commands\n\n{commands}"
-    )
+    parts = [
+        f"# {now:%Y-%m-%d}", "\n".join(f"{line}  " for line in lines), _ABOUT,
+        *(report.to_markdown().rstrip() for report in reports),
+        "## Commands", _COMMANDS, commands_to_markdown(reports),
+    ]  # fmt: skip
+    (place / "results.md").write_text("\n\n".join(parts))
 
 
 def _arguments() -> argparse.Namespace:

@@ -6,6 +6,7 @@ that can be told to try again are.
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ def modelfetch(task: Task) -> Command:
 
 
 def _script(code: str) -> Callable[[Task], Command]:
-    """Return the command of a Python program that finds its task in `t`."""
+    """Return the command of a Python program that finds its task in `t`, from stdin."""
 
     def command(task: Task) -> Command:
         known = {
@@ -35,10 +36,8 @@ def _script(code: str) -> Callable[[Task], Command]:
             # only cost those who do not look at the size first.
             "splits": CONNECTIONS if len(task.files) == 1 else 1,
         }  # fmt: skip
-        if len(task.files) == 1:
-            return Command([python(), "-c", f"t = {known!r}\n{code}"])
-        # Too much for a command that is shown.
-        return Command([python(), "-"], f"t = {known!r}\n{code}")
+        program = f"import json, sys\nt = json.load(sys.stdin){code}"
+        return Command([python(), "-c", program], json.dumps(known))
 
     return command
 

@@ -134,9 +134,9 @@ def _execute(
 
 
 def _short(said: str) -> str:
-    """Return the last line of what a program said, without the long ends of signed URLs."""
+    """Return the last line of what a program said, without URLs, which are long and not the why."""
     last = said.strip().rpartition("\n")[2]
-    return re.sub(r"\?X-Amz\S*", "", last)[:160]
+    return re.sub(r"(\s*for url)?[\s'\"(]*https?://\S+", "", last)[:160]
 
 
 def _verify(outcome: Outcome, result: Result) -> None:

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 _OURS, _THEIRS, _HASHING, _RANGE = "#d1495b", "#30638e", "#9fb8cc", "#333333"
 # Ids would be random without a salt; text as text is a third of the size.
-_STYLE = {"svg.hashsalt": "modelfetch", "svg.fonttype": "none", "font.family": "sans-serif"}
+_STYLE: dict[Any, Any] = {
+    "svg.hashsalt": "modelfetch",
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+}
 _COLUMNS = 2
 _WIDTH, _HEIGHT = 5.0, 3.1  # inches of a panel
 _TITLE_CHARACTERS = 52

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from benchmarks.contenders import OURS
+from benchmarks.machine import python
 from benchmarks.measure import Result
 
 _COLUMNS = (
@@ -66,11 +69,6 @@ class CaseReport:
         names = sorted(self.commands, key=self._place)
         return "\n".join([*lines, *(self._row(name, len(columns)) for name in names), ""])
 
-    def commands_to_markdown(self) -> str:
-        """Return the commands, as a list."""
-        lines = [f"- {name}: `{command}`" for name, command in self.commands.items()]
-        return "\n".join([f"### ({self.letter})", "", *lines, ""])
-
     @property
     def _has_faults(self) -> bool:
         return any(it.without_faults is not None for round_ in self.rounds for it in round_)
@@ -118,6 +116,34 @@ class CaseReport:
             if name != OURS and OURS in seconds and name in seconds:
                 ratios.append(seconds[OURS] / seconds[name])
         return ratios
+
+
+def commands_to_markdown(reports: Sequence[CaseReport]) -> str:
+    """Return the commands of all contenders, each once for the cases in which it is the same."""
+    cases: dict[str, dict[str, list[str]]] = {}
+    for report in reports:
+        for name, command in report.commands.items():
+            cases.setdefault(name, {}).setdefault(_general(command), []).append(report.letter)
+    blocks = [
+        f"{name} ({', '.join(letters)}):\n\n```sh\n{command}\n```\n"
+        for name, commands in cases.items()
+        for command, letters in commands.items()
+    ]
+    return "\n".join(blocks)
+
+
+def _general(command: str) -> str:
+    """Return a command without what is of one run or machine only: ports, hashes, folders."""
+    for pattern, replacement in (
+        (r"\b[0-9a-f]{64}\b", "SHA256"),
+        (r"http(s?)://[\d.]+:\d+", r"http\1://HOST"),
+        (r"/\d+(-\d+-of-\d+\.gguf)", r"/SIZE\1"),
+        (r"/\S*/nginx-\w+/", "/NGINX/"),
+        (re.escape(python()), "python"),
+        (re.escape(f"{Path(python()).parent}/"), ""),
+    ):
+        command = re.sub(pattern, replacement, command)
+    return command
 
 
 def _slowdowns(results: Sequence[Result]) -> list[float]:

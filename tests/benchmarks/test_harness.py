@@ -62,6 +62,7 @@ def test_nginx_behind_a_proxy_serves_many_files_over_tls(tmp_path) -> None:
     [
         ("exit 3", "exit 3"),
         ("echo no such host >&2; exit 1", "exit 1: no such host"),
+        ("echo 503 for url \\(http://a/b?sig\\) >&2; exit 1", "exit 1: 503"),
         ("true", "1 of 1 files missing"),
         ("echo wrong > $OUT/a.gguf", "wrong bytes in 1 of 1 files, and no error"),
         ("sleep 60", "not done after 0 s"),

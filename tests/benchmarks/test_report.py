@@ -8,7 +8,7 @@ import pytest
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Result
 from benchmarks.plots import bars
-from benchmarks.report import CaseReport
+from benchmarks.report import CaseReport, commands_to_markdown
 from benchmarks.rounds import shifted
 from benchmarks.tasks import Task, Wanted
 
@@ -129,3 +129,12 @@ def test_whoever_is_said_to_verify_and_takes_urls_is_told_the_hashes(task) -> No
     assert all(f"checksum=sha-256={file.sha256}" in command.stdin for file in task.files)
     alone = KNOWN["aria2c"].command(replace(task, files=task.files[:1]))
     assert f"--checksum=sha-256={task.only.sha256}" in alone.words
+
+
+def test_a_command_is_told_once_for_the_cases_in_which_it_is_the_same() -> None:
+    first = report([Result("curl", 1.0)])
+    second = replace(first, letter="b", commands={"curl": f"curl http://10.0.0.1:4/ {'1' * 64}"})
+    third = replace(first, letter="c", commands={"curl": f"curl http://10.0.0.2:5/ {'a' * 64}"})
+    told = commands_to_markdown([first, second, third])
+    assert "curl (a):\n\n```sh\ncurl --fast\n```" in told
+    assert "curl (b, c):\n\n```sh\ncurl http://HOST/ SHA256\n```" in told
