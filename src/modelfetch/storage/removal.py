@@ -117,15 +117,12 @@ def prune(layout: Layout, *, older_than: float, dry_run: bool) -> Removal:
 
 def _prune(sweep: _Sweep, found: RepoScan, before: float) -> None:
     named = set(found.refs.values())
-    gone = {
-        commit
-        for commit, changed in found.commits.items()
-        if commit not in named and changed < before
-    }
+    quiet = {commit for commit, changed in found.commits.items() if changed < before}
+    gone = quiet - named
     for pointer in found.pointers:
         if pointer.commit in gone:
             sweep.pointer(pointer, "no branch or tag names its revision")
-        elif pointer.is_broken or is_draft(pointer.place.name):
+        elif pointer.is_broken or (is_draft(pointer.place.name) and pointer.commit in quiet):
             sweep.pointer(pointer, "a link that leads nowhere")
     for commit in gone:
         sweep.file(found.folder / "trees" / f"{commit}.json", "its revision is gone")
