@@ -406,6 +406,27 @@ async def test_a_whole_repository_goes_with_its_partials(
     assert len(tree(other)) > 5
 
 
+async def test_nothing_is_left_of_a_repository_that_goes(
+    stocked: str, cache: Cache, place: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("precious")
+    for name in (
+        "refs/odd",
+        ".DS_Store",
+        "snapshots/file",
+        f"trees/{stocked}.json",
+        ".no_exist/x/y",
+    ):
+        path = folder(place) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no commit")
+    (folder(place) / "link").symlink_to(tmp_path / "outside")
+    await run(cache.remove, REPO)
+    assert not folder(place).exists()
+    assert (tmp_path / "outside" / "file").exists()
+
+
 async def test_what_is_being_downloaded_is_not_removed(
     hub: FakeHub, engine: Engine, stocked: str, cache: Cache, place: Path
 ) -> None:
