@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
 
 from modelfetch.offload import Offload, held
@@ -13,6 +14,9 @@ from modelfetch.storage.locks import BlobLock
 from modelfetch.types import RemoteFile
 
 __all__ = ["blob_lock"]
+
+# A look at a long journal takes a tenth of a second; so many times as long it is let be then.
+_PAUSE = 20
 
 
 @contextlib.asynccontextmanager
@@ -30,10 +34,15 @@ async def blob_lock(
         file: What it will be.
         progress: Shows the bytes that there are.
     """
-    lock = BlobLock(paths.lock)
+    lock, due = BlobLock(paths.lock), 0.0
 
     async def look() -> None:
-        progress.landed = max(progress.landed, await offload(proved_bytes, paths, file))
+        nonlocal due
+        began = time.monotonic()
+        if began >= due:
+            progress.landed = max(progress.landed, await offload(proved_bytes, paths, file))
+            now = time.monotonic()
+            due = now + _PAUSE * (now - began)
 
     async with held(offload, lock, look):
         yield lock

@@ -26,6 +26,7 @@ from modelfetch import (
 )
 from modelfetch.repairs import repair
 from modelfetch.storage import removal
+from modelfetch.storage import scan as scanning
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.scan import RepoScan
@@ -294,6 +295,24 @@ async def test_a_blob_that_is_a_link_to_nothing_is_damaged(
     assert_same(blob(place, Q8), CONTENT[Q8])
 
 
+async def test_a_link_that_goes_while_it_is_looked_at_is_none(
+    stocked: str, cache: Cache, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the link has that a download is about to give its name."""
+    draft = folder(place) / "snapshots" / stocked / ".01234567.tmp"
+    draft.symlink_to(f"../../blobs/{CONTENT[Q4].sha256}")
+    target_of = scanning._target_of
+
+    def gone(link: Path) -> os.stat_result | None:
+        draft.unlink(missing_ok=True)
+        return target_of(link)
+
+    monkeypatch.setattr(scanning, "_target_of", gone)
+    assert (await run(cache.verify)).is_sound
+    draft.symlink_to(f"../../blobs/{CONTENT[Q4].sha256}")
+    assert len(await run(cache.models)) == 1
+
+
 @pytest.mark.timeout(20)
 async def test_what_has_no_end_or_never_begins_is_not_waited_for(
     stocked: str, cache: Cache, place: Path
@@ -385,6 +404,27 @@ async def test_a_whole_repository_goes_with_its_partials(
     await run(cache.remove, REPO)
     assert not folder(place).exists()
     assert len(tree(other)) > 5
+
+
+async def test_nothing_is_left_of_a_repository_that_goes(
+    stocked: str, cache: Cache, place: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "file").write_text("precious")
+    for name in (
+        "refs/odd",
+        ".DS_Store",
+        "snapshots/file",
+        f"trees/{stocked}.json",
+        ".no_exist/x/y",
+    ):
+        path = folder(place) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("no commit")
+    (folder(place) / "link").symlink_to(tmp_path / "outside")
+    await run(cache.remove, REPO)
+    assert not folder(place).exists()
+    assert (tmp_path / "outside" / "file").exists()
 
 
 async def test_what_is_being_downloaded_is_not_removed(
@@ -515,6 +555,16 @@ async def test_what_was_changed_a_moment_ago_stays(
     removal = await run(cache.prune)
     reasons = {item.reason for item in removal.items}
     assert reasons == {"it names no snapshot", "a link that leads nowhere"}
+
+
+async def test_a_link_on_its_way_to_its_name_stays_until_it_is_old(
+    stocked: str, cache: Cache, place: Path
+) -> None:
+    draft = folder(place) / "snapshots" / stocked / ".01234567.tmp"
+    draft.symlink_to(f"../../blobs/{CONTENT[Q4].sha256}")
+    assert (await run(cache.prune)).items == ()
+    (item,) = (await run(cache.prune, older_than=-HOUR)).items
+    assert item.path == draft
 
 
 async def test_a_repository_that_is_being_downloaded_is_left_alone(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import os
@@ -13,8 +14,9 @@ import pytest
 from click.testing import CliRunner
 from tests.helpers import FILE, LABEL, REPO, MiB, assert_same, coded
 
-from modelfetch import Config, Engine, InvalidConfiguration, StorageError
+from modelfetch import Cache, Config, Engine, InvalidConfiguration, StorageError
 from modelfetch.cli import _cli
+from modelfetch.repairs import repair
 from modelfetch.storage import copying, hashes, publishing
 from modelfetch.storage.copying import Duplicate, Method
 from modelfetch.storage.hashes import HashMemory
@@ -180,6 +182,22 @@ async def test_a_file_that_was_changed_and_given_its_old_time_is_put_right(
             stream.write(b"\xff\xff")
         os.utime(path, ns=(when, when))
         assert_same((await (await engine.download(REPO, LABEL)).result()).path, CONTENT)
+
+
+async def test_a_hard_link_that_was_written_to_is_mended_in_both_places(
+    hub: FakeHub, settings_for: Settings, local: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_clone", no)
+    async with Engine(**settings_for(hub, local_dir=local)) as engine:
+        path = (await (await engine.download(REPO, LABEL)).result()).path
+        with path.open("r+b") as stream:
+            stream.write(b"\xff\xff")
+        found = await asyncio.to_thread(Cache(place).verify, repair=True)
+        hub.reset_log()
+        assert await repair(engine, found.damaged) == {}
+        assert hub.sent_bytes(FILE) == MiB
+        assert_same((await (await engine.download(REPO, LABEL)).result()).path, CONTENT)
+    assert_same(next(place.glob(f"models--*/blobs/{CONTENT.sha256}")), CONTENT)
 
 
 async def test_a_link_of_the_user_s_becomes_a_plain_file(

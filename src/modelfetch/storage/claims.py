@@ -59,9 +59,19 @@ def claim(paths: BlobPaths, header: Header, *, alone: bool) -> tuple[BlobPaths, 
             idle = [one for one in paths.partials() if _is_idle(one, header)]
             idle.sort(key=lambda one: allocated_bytes(one.partial), reverse=True)
             any(_take_over(one, target, header) for one in idle)
-        fd = os.open(target.partial, _FLAGS, 0o666)
+        fd = _opened(target.partial)
         _open.add(_identity(os.fstat(fd)))
     return target, fd
+
+
+def _opened(path: Path) -> int:
+    fd = os.open(path, _FLAGS, 0o666)
+    if os.fstat(fd).st_nlink > 1:
+        # It has another name, maybe outside the cache: it is not for us to write to.
+        os.close(fd)
+        path.unlink()
+        fd = os.open(path, _FLAGS | os.O_EXCL, 0o666)
+    return fd
 
 
 def close(fd: int) -> None:

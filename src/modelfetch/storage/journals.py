@@ -74,6 +74,9 @@ class JournalFile:
         self._encoder = Encoder()
         draft = self._path.with_name(f"{self._path.name}.tmp")
         try:
+            with contextlib.suppress(FileNotFoundError):
+                if draft.lstat().st_nlink > 1:
+                    draft.unlink()  # what has another name is not for us to write to
             fd = os.open(draft, _NEW, 0o666)
             try:
                 disk.write_at(fd, [self._encoder.whole(header, durable, written)], 0)

@@ -67,7 +67,7 @@ class BlobLock:
 
     def _opened(self) -> int:
         fd = os.open(self._path, os.O_RDWR | os.O_CREAT | disk.NO_FOLLOW, _MODE)
-        if hasattr(os, "fchmod"):
+        if hasattr(os, "fchmod") and os.fstat(fd).st_nlink == 1:
             with contextlib.suppress(PermissionError):  # somebody else's, who has seen to it
                 os.fchmod(fd, _MODE)
         return fd

@@ -58,12 +58,11 @@ def remove_repo(layout: Layout, found: RepoScan) -> Removal:
         sweep = _Sweep(layout, found, dry_run=False)
         for pointer in found.pointers:
             sweep.pointer(pointer, "removed")
-        for ref in found.refs:
-            sweep.file(found.folder.joinpath("refs", *ref.split("/")), "removed")
+        for path in files_below(found.folder):
+            if path.parent != found.folder / "blobs":
+                sweep.file(path, "removed")
         for entry in found.entries:
             sweep.entry(entry, "removed")
-        for name in ("trees", ".no_exist"):
-            sweep.tree(found.folder / name, "removed")
         sweep.empty_folders()
     return sweep.removal
 
@@ -117,15 +116,12 @@ def prune(layout: Layout, *, older_than: float, dry_run: bool) -> Removal:
 
 def _prune(sweep: _Sweep, found: RepoScan, before: float) -> None:
     named = set(found.refs.values())
-    gone = {
-        commit
-        for commit, changed in found.commits.items()
-        if commit not in named and changed < before
-    }
+    quiet = {commit for commit, changed in found.commits.items() if changed < before}
+    gone = quiet - named
     for pointer in found.pointers:
         if pointer.commit in gone:
             sweep.pointer(pointer, "no branch or tag names its revision")
-        elif pointer.is_broken or is_draft(pointer.place.name):
+        elif pointer.is_broken or (is_draft(pointer.place.name) and pointer.commit in quiet):
             sweep.pointer(pointer, "a link that leads nowhere")
     for commit in gone:
         sweep.file(found.folder / "trees" / f"{commit}.json", "its revision is gone")
@@ -226,13 +222,6 @@ class _Sweep:
                 self.file(self._found.folder.joinpath("refs", *ref.split("/")), "removed")
         for commit in gone:
             self.file(self._found.folder / "trees" / f"{commit}.json", "removed")
-
-    def tree(self, folder: Path, reason: str) -> None:
-        """Remove a folder of small files that other programs keep beside the model."""
-        if not folder.is_symlink():
-            for path in files_below(folder):
-                self.file(path, reason)
-            self._remove_empty(folders_below(folder))
 
     def empty_folders(self, keep: Iterable[str] = ()) -> None:
         """Remove folders that are empty now: of snapshots; and all, when there is nothing else."""

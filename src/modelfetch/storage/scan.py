@@ -145,9 +145,10 @@ def scan(layout: Layout, repo: str) -> RepoScan:
         is_plain=all(is_inside(layout.root, path) for path in folders),
         entries=entries,
         pointers=tuple(
-            _pointer(folder, root, place, own, blobs)
+            pointer
             for root, _ in snapshots
             for place, own in _places(root)
+            if (pointer := _pointer(folder, root, place, own, blobs)) is not None
         ),
         commits={
             root.name: max([about.st_mtime, *(own.st_ctime for _, own in _places(root))])
@@ -220,12 +221,17 @@ def _places(root: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 def _pointer(
     folder: Path, root: Path, place: Path, own: os.stat_result, blobs: Mapping[_Identity, str]
-) -> Pointer:
+) -> Pointer | None:
     is_link = stat.S_ISLNK(own.st_mode)
     about = _target_of(place) if is_link else own
     blob = None if about is None else blobs.get((about.st_dev, about.st_ino))
     if is_link and blob is None:
-        target = str(place.readlink()).removeprefix("\\\\?\\")
+        try:
+            target = str(place.readlink()).removeprefix("\\\\?\\")
+        except OSError:
+            return (
+                None  # gone meanwhile: a download makes links under other names, and renames them
+            )
         leads_to = Path(os.path.normpath(place.parent / target))
         blob = leads_to.name if leads_to.parent == folder / "blobs" else None
     return Pointer(
