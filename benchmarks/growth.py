@@ -7,8 +7,8 @@
 * *journal*: what planning, ranges and the journal alone need for files that no disk here holds, up
   to 64 GiB: every piece of 1 MiB leased to 16 connections, landed and written down; then the
   journal read as after a crash. Time for each piece, memory for each piece.
-* *jobs*: small models in one engine, all asked for at once: CPU and memory for each job, and CPU
-  for each second afterwards, when nothing happens.
+* *jobs*: small models in one engine, all waiting in line, then run one after the other: CPU to ask
+  for one and to run it, memory of one that waits, CPU for each second while they wait, and after.
 * *files*: one model in so many small shards: CPU and memory for each file.
 """
 
@@ -30,7 +30,7 @@ from modelfetch.core.journal import Header, Piece
 from modelfetch.core.pieces import SpanSet, piece_end
 from modelfetch.core.transfer import Lease, Transfer
 from modelfetch.storage.journals import JournalFile, read_journal
-from modelfetch.testing import BytesContent, FakeHub
+from modelfetch.testing import BytesContent, FakeHub, Stall
 from modelfetch.types import Span
 
 CONNECTIONS = 16
@@ -49,7 +49,8 @@ def cpu():
     return used.ru_utime + used.ru_stime
 def opened(**more):
     return modelfetch.Engine(
-        cache_dir=t["cache"], token=False, check_gguf=False, adopt=False, **more)
+        cache_dir=t["cache"], token=False, check_gguf=False, adopt=False, isolation="thread",
+        **more)
 """
 _SIZE = """
 async def main():
@@ -62,19 +63,25 @@ async def main():
 print(json.dumps(asyncio.run(main())))
 """
 _JOBS = """
+async def idle():
+    began = cpu()
+    await asyncio.sleep(t["idle"])
+    return (cpu() - began) / t["idle"]
 async def main():
-    async with opened(finished_jobs=1_000_000) as engine:
+    async with opened(finished_jobs=1_000_000, max_jobs=1) as engine:
         await (await engine.download("bench/warm-GGUF")).result()
+        slow = await engine.download("bench/slow-GGUF")
         before, began, started = held("VmRSS"), cpu(), time.perf_counter()
         jobs = [await engine.download(f"bench/job-{n}-GGUF") for n in range(t["count"])]
+        asked, memory = cpu() - began, held("VmRSS") - before
+        waiting = await idle()
+        began = cpu()
+        await slow.cancel()
         for job in jobs:
             await job.result()
-        took, seconds = cpu() - began, time.perf_counter() - started
-        memory = held("VmRSS") - before
-        began = cpu()
-        await asyncio.sleep(t["idle"])
-        idle = (cpu() - began) / t["idle"]
-        return {"cpu": took, "memory": memory, "seconds": seconds, "idle": idle}
+        took, seconds = cpu() - began, time.perf_counter() - started - t["idle"]
+        return {"asked": asked, "cpu": took, "memory": memory, "seconds": seconds,
+                "waiting": waiting, "idle": await idle()}
 print(json.dumps(asyncio.run(main())))
 """
 _FILES = """
@@ -199,6 +206,8 @@ def _in_child(hub: FakeHub, code: str, folder: Path, **given: object) -> Any:
 
 def _warm(hub: FakeHub) -> None:
     hub.add("bench/warm-GGUF", {"warm-Q4_K_M.gguf": _small(-1)})
+    hub.add("bench/slow-GGUF", {"slow-Q4_K_M.gguf": _small(-2)})
+    hub.script(Stall(0), path="slow-*", times=None)
 
 
 def _small(number: int) -> BytesContent:
@@ -252,15 +261,20 @@ def _journals_table(rows: dict[str, Any]) -> str:
 
 
 def _jobs_table(rows: dict[str, Any]) -> str:
-    heads = ["jobs", "CPU ms a job", "kB a job", "seconds, all", "idle after: CPU ms a second"]
+    heads = [
+        "jobs", "CPU ms to ask for one", "to run it", "kB of one that waits", "seconds, all",
+        "while they wait: CPU ms a second", "when all is over",
+    ]  # fmt: skip
     return table(
         heads,
         [
             (
                 count,
+                f"{1000 * row['asked'] / int(count):.1f}",
                 f"{1000 * row['cpu'] / int(count):.1f}",
                 f"{row['memory'] / 1000 / int(count):.0f}",
                 f"{row['seconds']:.1f}",
+                f"{1000 * row['waiting']:.1f}",
                 f"{1000 * row['idle']:.1f}",
             )
             for count, row in rows.items()

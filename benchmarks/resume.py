@@ -19,36 +19,38 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.concurrency import shaping
-from benchmarks.contenders import CONTENDERS, REPO, Task
+from benchmarks.contenders import CONTENDERS, REPO, Command, Task, Wanted
+from benchmarks.hashing import hash_of
 from benchmarks.machine import ensure_tools, find
-from benchmarks.measure import hash_of
 from benchmarks.single import MiB, environment, middle, run, table
 from modelfetch.testing import Content, FakeHub, build_gguf
 
 FILE = "model-Q4_K_M.gguf"
 RATE = 40_000_000
 LIMIT = 120.0
-Command = Callable[[Task], list[str]]
+Make = Callable[[Task], Command]
 
 
-def _aria2(*more: str) -> Command:
-    def command(task: Task) -> list[str]:
-        return [
-            "aria2c", "-q", "-c", "-x16", "-s16", "-d", str(task.folder), "-o", task.name,
-            f"--checksum=sha-256={task.sha256}", *more, task.url,
-        ]  # fmt: skip
+def _aria2(*more: str) -> Make:
+    def command(task: Task) -> Command:
+        file = task.only
+        return Command([
+            "aria2c", "-q", "-c", "-x16", "-s16", "-d", str(task.folder), "-o", file.name,
+            f"--checksum=sha-256={file.sha256}", *more, file.url,
+        ])  # fmt: skip
 
     return command
 
 
-def _curl(task: Task) -> list[str]:
-    return ["curl", "-sSfL", "-C", "-", "-o", str(task.folder / task.name), task.url]
+def _curl(task: Task) -> Command:
+    out = str(task.folder / task.only.name)
+    return Command(["curl", "-sSfL", "-C", "-", "-o", out, task.only.url])
 
 
-def _programs() -> dict[str, tuple[Command, bool]]:
+def _programs() -> dict[str, tuple[Make, bool]]:
     """Return each program's command, and whether it verifies."""
     named = {contender.name: contender for contender in CONTENDERS}
-    programs: dict[str, tuple[Command, bool]] = {
+    programs: dict[str, tuple[Make, bool]] = {
         name: (named[name].command, named[name].verifies)
         for name in ("modelfetch", "huggingface_hub")
     }
@@ -73,34 +75,37 @@ def measure(*, quick: bool, folder: Path) -> dict[str, Any]:
             for name, (command, verifies) in _programs().items():
                 place = folder / f"{name.replace(' ', '')}-{number}"
                 place.mkdir()
-                task = Task(hub.endpoint, url, FILE, content.sha256, place, None)
+                task = Task(hub.endpoint, (Wanted(url, FILE, content.sha256),), place)
                 result = _once(hub, command(task), place, content, verifies)
                 rows.setdefault(name, []).append(result)
     return {"size": content.size, "rate": RATE, "rows": rows}
 
 
 def _once(
-    hub: FakeHub, command: list[str], place: Path, content: Content, verifies: bool
+    hub: FakeHub, command: Command, place: Path, content: Content, verifies: bool
 ) -> dict[str, float]:
     hub.reset_log()
     quiet: dict[str, Any] = {
-        "env": environment(hub.endpoint, place), "stdin": subprocess.DEVNULL,
+        "env": environment(hub.endpoint, place), "text": True,
         "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "start_new_session": True,
     }  # fmt: skip
-    with subprocess.Popen(command, **quiet) as first:
+    with subprocess.Popen(command.words, stdin=subprocess.PIPE, **quiet) as first:
+        assert first.stdin is not None
+        first.stdin.write(command.stdin)
+        first.stdin.close()
         until = time.monotonic() + LIMIT
         while hub.sent_bytes(FILE) < content.size // 2 and time.monotonic() < until:
             time.sleep(0.005)
         os.killpg(first.pid, signal.SIGKILL)
     before, began = hub.sent_bytes(FILE), time.perf_counter()
-    subprocess.run(command, check=True, timeout=LIMIT, **quiet)
-    found = max(place.rglob("*.gguf"), key=lambda path: path.stat().st_size)
+    subprocess.run(command.words, input=command.stdin, check=True, timeout=LIMIT, **quiet)
     took = time.perf_counter() - began
+    found = max(place.rglob("*.gguf"), key=lambda path: path.stat().st_size)
     is_right = hash_of(found) == content.sha256
     if not verifies:
         took = time.perf_counter() - began
     if not is_right:
-        raise RuntimeError(f"wrong bytes: {command}")
+        raise RuntimeError(f"wrong bytes: {command.words}")
     again = hub.sent_bytes(FILE) - content.size
     return {"again": again, "seconds": took, "killed_at": before}
 

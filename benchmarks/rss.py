@@ -28,7 +28,8 @@ def held(name):
         return 1024 * int(re.search(name + r":\\s+(\\d+) kB", status.read())[1])
 async def main():
     engine = modelfetch.Engine(
-        cache_dir=t["cache"], token=False, check_gguf=False, connections=16, adaptive=False)
+        cache_dir=t["cache"], token=False, check_gguf=False, connections=16, adaptive=False,
+        isolation="thread")
     async with engine:
         await engine.plan(t["repo"])
         before = held("VmRSS")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import tempfile
@@ -17,8 +16,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from benchmarks.contenders import Task
 from benchmarks.machine import described, python
+from benchmarks.tasks import Task
 
 MiB, GiB = 1 << 20, 1 << 30
 
@@ -55,8 +54,7 @@ def run(name: str, measure: Measure, to_markdown: ToMarkdown, about: str | None)
 
 def environment(endpoint: str, folder: Path, certificate: Path | None = None) -> dict[str, str]:
     """Return the environment of a child process: nothing of this user's caches and settings."""
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "MODELFETCH_"))}
-    return {**kept, **Task(endpoint, "", "", "", folder, certificate).environment}
+    return Task(endpoint, (), folder, certificate).environment
 
 
 def child(

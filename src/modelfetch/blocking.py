@@ -12,7 +12,6 @@ from functools import partial
 from typing import Any
 
 from modelfetch.config import Config
-from modelfetch.engine import Engine
 from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel
 
@@ -44,6 +43,8 @@ def fetch(
     Raises:
         ModelFetchError: As `Engine.download` and `Job.result`. What came is kept for the next call.
     """
+    # Half of the start of a command line, which imports this module for `--help` too.
+    from modelfetch.engine import Engine
 
     async def work() -> LocalModel:
         async with Engine(by_itself(Config(**config))) as engine:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from modelfetch.engine import Engine
 from modelfetch.errors import ModelFetchError
 from modelfetch.inventory import DamagedFile
+
+if TYPE_CHECKING:
+    from modelfetch.engine import Engine
 
 __all__ = ["repair"]
 

@@ -37,7 +37,8 @@ size, connections = int(size), 4
 
 async def ours(place):
     async with Engine(endpoint=endpoint, cache_dir=place, state_dir=place + "/state", token=False,
-                      connections=connections, adaptive=False, durable=False) as engine:
+                      connections=connections, adaptive=False, durable=False,
+                      isolation="thread") as engine:
         await engine.plan(repo)
         yield
         model = await (await engine.download(repo)).result()

@@ -38,7 +38,8 @@ def held(name):
 
 async def main():
     async with Engine(endpoint=endpoint, cache_dir=folder, state_dir=folder + "/state", token=False,
-                      connections=int(connections), adaptive=False, durable=False) as engine:
+                      connections=int(connections), adaptive=False, durable=False,
+                      isolation="thread") as engine:
         await engine.plan(repo)
         with open("/proc/self/clear_refs", "w") as refs:
             refs.write("5")  # the high-water mark begins anew

@@ -154,3 +154,11 @@ def test_importing_is_cheap() -> None:
         "rich",
         "asyncio",
     }
+
+
+def test_help_on_the_command_line_loads_no_client() -> None:
+    code = "import sys, modelfetch.cli; print(*sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in out.stdout.split()}
+    assert "click" in loaded
+    assert not loaded & {"aiohttp", "aiofiles", "huggingface_hub", "yarl"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+import modelfetch
 from modelfetch._version import __version__
 from modelfetch.blocking import by_itself
 from modelfetch.cli.cache import COMMANDS
@@ -26,9 +27,7 @@ from modelfetch.cli.options import (
 from modelfetch.cli.quants import show_variants
 from modelfetch.cli.running import exit_code, fail, followed, guarded
 from modelfetch.config import Config
-from modelfetch.engine import Engine
 from modelfetch.errors import ModelFetchError
-from modelfetch.jobs import Job
 from modelfetch.offers import ModelVariants
 from modelfetch.settings import names_of, proxy_of, token_of
 from modelfetch.types import LocalModel, Plan
@@ -54,8 +53,8 @@ def get(
     Studio's catalogue such as qwen/qwen3-4b-2507.
     """
 
-    async def work() -> tuple[Job, LocalModel]:
-        async with Engine(by_itself(_config(settings))) as engine:
+    async def work() -> tuple[modelfetch.Job, LocalModel]:
+        async with modelfetch.Engine(by_itself(_config(settings))) as engine:
             job = await engine.download(model, quantization, revision=revision)
             return job, await followed(job, as_json)
 
@@ -75,7 +74,7 @@ def plan(
     """Show what MODEL comes down to; downloads nothing."""
 
     async def work() -> Plan:
-        async with Engine(_config(settings)) as engine:
+        async with modelfetch.Engine(_config(settings)) as engine:
             return await engine.plan(model, quantization, revision=revision)
 
     result = guarded(work(), as_json)
@@ -91,7 +90,7 @@ def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> 
     """List what MODEL comes in, what is on disk, and what fits in the memory."""
 
     async def work() -> ModelVariants:
-        async with Engine(_config(settings)) as engine:
+        async with modelfetch.Engine(_config(settings)) as engine:
             return await engine.variants(model, revision=revision)
 
     result = guarded(work(), as_json)

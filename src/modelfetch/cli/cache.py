@@ -17,11 +17,11 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
+import modelfetch
 from modelfetch.blocking import by_itself
 from modelfetch.cache import DEFAULT_AGE, Cache
 from modelfetch.cli.running import fail
 from modelfetch.config import Config
-from modelfetch.engine import Engine
 from modelfetch.errors import ModelFetchError
 from modelfetch.inventory import CachedBuild, CachedModel, CachedPartial, Removal, Verification
 from modelfetch.repairs import repair as repair_files
@@ -123,7 +123,7 @@ def _verify(
         settings: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
 
         async def work() -> dict[str, ModelFetchError]:
-            async with Engine(by_itself(Config(**settings))) as engine:
+            async with modelfetch.Engine(by_itself(Config(**settings))) as engine:
                 return await repair_files(engine, found.damaged)
 
         failed = asyncio.run(work())

@@ -10,14 +10,13 @@ import click
 from rich.filesize import decimal
 from rich.markup import escape
 
+import modelfetch
 from modelfetch.blocking import by_itself
 from modelfetch.cli.cache import new_table, show_table
 from modelfetch.cli.display import JsonLines
 from modelfetch.cli.options import JOB_OPTIONS, options
 from modelfetch.cli.running import followed, guarded
 from modelfetch.config import Config
-from modelfetch.engine import Engine
-from modelfetch.jobs import Job
 from modelfetch.settings import token_of
 from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel
@@ -67,8 +66,8 @@ def jobs(
 
 async def _done(
     config: Config, action: str | None, job_ids: Sequence[str], delete: bool
-) -> list[Job]:
-    async with Engine(config) as engine:
+) -> list[modelfetch.Job]:
+    async with modelfetch.Engine(config) as engine:
         if action is None:
             return engine.jobs()
         found = [await engine.find(job_id) for job_id in job_ids]
@@ -82,8 +81,10 @@ async def _done(
         return found
 
 
-async def _go_on(config: Config, action: str, job_id: str, as_json: bool) -> tuple[Job, LocalModel]:
-    async with Engine(by_itself(config)) as engine:
+async def _go_on(
+    config: Config, action: str, job_id: str, as_json: bool
+) -> tuple[modelfetch.Job, LocalModel]:
+    async with modelfetch.Engine(by_itself(config)) as engine:
         job = await engine.find(job_id)
         await (job.retry() if action == "retry" else job.resume())
         return job, await followed(job, as_json)
@@ -99,12 +100,12 @@ def _config(settings: dict[str, Any]) -> Config:
     return Config(**given, resume_on_start=False)
 
 
-def _object(job: Job) -> dict[str, Any]:
+def _object(job: modelfetch.Job) -> dict[str, Any]:
     plan = job.plan
     return {**job.status.to_dict(), "model": plan.repo, "quantization": plan.quantization}
 
 
-def _show(found: Sequence[Job]) -> None:
+def _show(found: Sequence[modelfetch.Job]) -> None:
     table = new_table("job", "model", ">done", ">size", "status")
     for job in found:
         status, label = job.status, job.plan.quantization or job.plan.files[0].path

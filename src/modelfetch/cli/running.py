@@ -11,6 +11,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
+import modelfetch
 from modelfetch.cli.display import choose_display
 from modelfetch.core.job import REASONS, JobInput
 from modelfetch.errors import (
@@ -31,7 +32,6 @@ from modelfetch.errors import (
     StorageError,
     UnusableModel,
 )
-from modelfetch.jobs import Job
 from modelfetch.types import LocalModel
 from modelfetch.wording import printable
 
@@ -66,7 +66,7 @@ def exit_code(error: ModelFetchError) -> int:
     return next((code for kinds, code in _CODES if isinstance(error, kinds)), 1)
 
 
-async def followed(job: Job, as_json: bool) -> LocalModel:
+async def followed(job: modelfetch.Job, as_json: bool) -> LocalModel:
     """Show a job until it is over, and return its model.
 
     Somebody else may pause it: then it waits for whoever resumes it.
