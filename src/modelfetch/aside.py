@@ -1,8 +1,7 @@
 """What runs in a process of its own, beside the host's: the transfers of one engine.
 
 It lives for as long as the other end of its socket does. When the host dies, by `kill -9` too, the
-socket ends, and all that came is flushed and journalled as for a pause. Signals are the host's
-business: a Ctrl-C in a terminal reaches both, and the host says what becomes of it.
+socket ends, and all that came is flushed and journalled as for a pause.
 """
 
 from __future__ import annotations
@@ -13,9 +12,7 @@ import copy
 import logging
 import logging.handlers
 import os
-import signal
 import socket
-import sys
 from dataclasses import replace
 
 from modelfetch.carrier import Carrier
@@ -49,8 +46,6 @@ _log = logging.getLogger(__name__)
 
 def main(descriptor: int) -> None:
     """Serve the engine at the other end of a socket until it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     asyncio.run(_serve(descriptor))
 
@@ -146,7 +141,3 @@ class _Messenger(logging.handlers.QueueHandler):
     def enqueue(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is over
             self._loop.call_soon_threadsafe(send, self._writer, Noted(record))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

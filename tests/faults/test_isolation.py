@@ -326,6 +326,22 @@ async def test_the_process_has_the_path_of_its_host(
     process.wait()
 
 
+def test_a_signal_while_it_starts_is_the_hosts_business(tmp_path: Path) -> None:
+    """Nothing of it has been imported when signals are ignored already."""
+    (tmp_path / "modelfetch").mkdir()
+    (tmp_path / "modelfetch" / "aside.py").write_text(
+        "import os, signal\n"
+        "found = [signal.getsignal(number).name for number in (signal.SIGINT, signal.SIGTERM)]\n"
+        "def main(fd): os.write(fd, ' '.join(found).encode())\n"
+    )
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end) as told:
+        words = [sys.executable, "-c", beside._START, str(write_end), str(tmp_path)]
+        subprocess.run(words, pass_fds=(write_end,), check=True)
+        os.close(write_end)
+        assert told.read() == "SIG_IGN SIG_IGN"
+
+
 async def test_stopping_while_it_starts_leaves_no_process(
     hub: FakeHub, isolated: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
