@@ -14,6 +14,7 @@ import logging.handlers
 import os
 import socket
 from dataclasses import replace
+from functools import partial
 
 from modelfetch.carrier import Carrier
 from modelfetch.core.pace import TokenBucket
@@ -87,7 +88,7 @@ class _Service:
         if isinstance(message, Run):
             task = asyncio.create_task(self._run(message))
             self._tasks[message.number] = task
-            task.add_done_callback(lambda _: self._tasks.pop(message.number))
+            task.add_done_callback(partial(self._ended, message.number))
         elif isinstance(message, Cancel) and message.number in self._tasks:
             self._tasks[message.number].cancel()
         elif isinstance(message, Rate):
@@ -95,6 +96,11 @@ class _Service:
             if message.number is not None:
                 bucket = self._buckets.get(message.number, TokenBucket())
             bucket.rate = message.bytes_per_second
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        del self._tasks[number]
+        if task.cancelled():  # before its first step, so that it could not answer itself
+            send(self._writer, Ended(number, None))
 
     async def _run(self, run: Run) -> None:
         telling = asyncio.create_task(self._tell(run))

@@ -359,6 +359,22 @@ async def test_stopping_while_it_starts_leaves_no_process(
     assert started
 
 
+async def test_stopping_at_once_is_answered(hub: FakeHub, isolated: Settings) -> None:
+    """The word to stop may come with the word to begin."""
+    hub.add(REPO, {FILE: coded(MiB)})
+    hub.add("acme/other-GGUF", {FILE: coded(MiB, 2)})
+    async with Engine(**isolated(hub)) as engine:
+        await (await engine.download("acme/other-GGUF", LABEL)).result()
+        for steps in range(12):
+            job = await engine.download(REPO, LABEL)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            await job.pause()
+            assert job.state is JobState.PAUSED
+        await job.resume()
+        assert_is(await job.result(), coded(MiB))
+
+
 @pytest.mark.parametrize("inside", ["fetch", "get"])
 def test_who_only_waits_for_a_download_has_a_thread(
     default: Settings, monkeypatch: pytest.MonkeyPatch, inside: str
