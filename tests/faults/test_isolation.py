@@ -23,7 +23,7 @@ from modelfetch import Engine, Job, JobState, ModelFetchError, beside, errors
 from modelfetch.aside import NICENESS
 from modelfetch.cli import _cli
 from modelfetch.core.retry import RetryPolicy
-from modelfetch.frames import Run, send
+from modelfetch.frames import Cancel, Message, Run, send
 from modelfetch.testing import FakeHub, Status, WrongBytes, build_gguf
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs inherited sockets")
@@ -359,18 +359,28 @@ async def test_stopping_while_it_starts_leaves_no_process(
     assert started
 
 
-async def test_stopping_at_once_is_answered(hub: FakeHub, isolated: Settings) -> None:
+async def test_stopping_at_once_is_answered(
+    hub: FakeHub, isolated: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The word to stop may come with the word to begin."""
+    sent: list[Message] = []
+    monkeypatch.setattr(beside, "send", lambda to, it: sent.append(it) or send(to, it))
     hub.add(REPO, {FILE: coded(MiB)})
     hub.add("acme/other-GGUF", {FILE: coded(MiB, 2)})
     async with Engine(**isolated(hub)) as engine:
         await (await engine.download("acme/other-GGUF", LABEL)).result()
-        for steps in range(12):
-            job = await engine.download(REPO, LABEL)
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            await job.pause()
-            assert job.state is JobState.PAUSED
+        sent.clear()
+        child_of(engine).send_signal(signal.SIGSTOP)
+        job = await engine.download(REPO, LABEL)
+        while not sent:
+            await asyncio.sleep(0)
+        pausing = asyncio.create_task(job.pause())
+        while len(sent) < 2:
+            await asyncio.sleep(0)
+        assert [type(it) for it in sent] == [Run, Cancel]
+        child_of(engine).send_signal(signal.SIGCONT)
+        await pausing
+        assert job.state is JobState.PAUSED
         await job.resume()
         assert_is(await job.result(), coded(MiB))
 
