@@ -1,8 +1,7 @@
 """What runs in a process of its own, beside the host's: the transfers of one engine.
 
 It lives for as long as the other end of its socket does. When the host dies, by `kill -9` too, the
-socket ends, and all that came is flushed and journalled as for a pause. Signals are the host's
-business: a Ctrl-C in a terminal reaches both, and the host says what becomes of it.
+socket ends, and all that came is flushed and journalled as for a pause.
 """
 
 from __future__ import annotations
@@ -13,10 +12,9 @@ import copy
 import logging
 import logging.handlers
 import os
-import signal
 import socket
-import sys
 from dataclasses import replace
+from functools import partial
 
 from modelfetch.carrier import Carrier
 from modelfetch.core.pace import TokenBucket
@@ -49,8 +47,6 @@ _log = logging.getLogger(__name__)
 
 def main(descriptor: int) -> None:
     """Serve the engine at the other end of a socket until it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
     os.nice(NICENESS)
     asyncio.run(_serve(descriptor))
 
@@ -92,7 +88,7 @@ class _Service:
         if isinstance(message, Run):
             task = asyncio.create_task(self._run(message))
             self._tasks[message.number] = task
-            task.add_done_callback(lambda _: self._tasks.pop(message.number))
+            task.add_done_callback(partial(self._ended, message.number))
         elif isinstance(message, Cancel) and message.number in self._tasks:
             self._tasks[message.number].cancel()
         elif isinstance(message, Rate):
@@ -100,6 +96,11 @@ class _Service:
             if message.number is not None:
                 bucket = self._buckets.get(message.number, TokenBucket())
             bucket.rate = message.bytes_per_second
+
+    def _ended(self, number: int, task: asyncio.Task[None]) -> None:
+        del self._tasks[number]
+        if task.cancelled():  # before its first step, so that it could not answer itself
+            send(self._writer, Ended(number, None))
 
     async def _run(self, run: Run) -> None:
         telling = asyncio.create_task(self._tell(run))
@@ -146,7 +147,3 @@ class _Messenger(logging.handlers.QueueHandler):
     def enqueue(self, record: logging.LogRecord) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is over
             self._loop.call_soon_threadsafe(send, self._writer, Noted(record))
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -44,9 +44,13 @@ __all__ = ["Beside", "NoProcess", "can_have_processes"]
 MAX_DEATHS = 3
 # How often the bound on a job's speed is looked at.
 LOOK_SECONDS = 0.25
-# The path is the host's, which may have changed it.
+# Signals are the host's business: a Ctrl-C in a terminal reaches both, and the host says what
+# becomes of it. So it is from the first moment, before all that has to be imported. The path is the
+# host's, which may have changed it.
 _START = """\
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 sys.path[:] = sys.argv[2:]
 from modelfetch.aside import main
 main(int(sys.argv[1]))

@@ -23,7 +23,7 @@ from modelfetch import Engine, Job, JobState, ModelFetchError, beside, errors
 from modelfetch.aside import NICENESS
 from modelfetch.cli import _cli
 from modelfetch.core.retry import RetryPolicy
-from modelfetch.frames import Run, send
+from modelfetch.frames import Cancel, Message, Run, send
 from modelfetch.testing import FakeHub, Status, WrongBytes, build_gguf
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs inherited sockets")
@@ -326,6 +326,22 @@ async def test_the_process_has_the_path_of_its_host(
     process.wait()
 
 
+def test_a_signal_while_it_starts_is_the_hosts_business(tmp_path: Path) -> None:
+    """Nothing of it has been imported when signals are ignored already."""
+    (tmp_path / "modelfetch").mkdir()
+    (tmp_path / "modelfetch" / "aside.py").write_text(
+        "import os, signal\n"
+        "found = [signal.getsignal(number).name for number in (signal.SIGINT, signal.SIGTERM)]\n"
+        "def main(fd): os.write(fd, ' '.join(found).encode())\n"
+    )
+    read_end, write_end = os.pipe()
+    with os.fdopen(read_end) as told:
+        words = [sys.executable, "-c", beside._START, str(write_end), str(tmp_path)]
+        subprocess.run(words, pass_fds=(write_end,), check=True)
+        os.close(write_end)
+        assert told.read() == "SIG_IGN SIG_IGN"
+
+
 async def test_stopping_while_it_starts_leaves_no_process(
     hub: FakeHub, isolated: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -341,6 +357,32 @@ async def test_stopping_while_it_starts_leaves_no_process(
             await job.cancel()
         assert all(process.returncode == 0 for process in started)
     assert started
+
+
+async def test_stopping_at_once_is_answered(
+    hub: FakeHub, isolated: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word to stop may come with the word to begin."""
+    sent: list[Message] = []
+    monkeypatch.setattr(beside, "send", lambda to, it: sent.append(it) or send(to, it))
+    hub.add(REPO, {FILE: coded(MiB)})
+    hub.add("acme/other-GGUF", {FILE: coded(MiB, 2)})
+    async with Engine(**isolated(hub)) as engine:
+        await (await engine.download("acme/other-GGUF", LABEL)).result()
+        sent.clear()
+        child_of(engine).send_signal(signal.SIGSTOP)
+        job = await engine.download(REPO, LABEL)
+        while not sent:
+            await asyncio.sleep(0)
+        pausing = asyncio.create_task(job.pause())
+        while len(sent) < 2:
+            await asyncio.sleep(0)
+        assert [type(it) for it in sent] == [Run, Cancel]
+        child_of(engine).send_signal(signal.SIGCONT)
+        await pausing
+        assert job.state is JobState.PAUSED
+        await job.resume()
+        assert_is(await job.result(), coded(MiB))
 
 
 @pytest.mark.parametrize("inside", ["fetch", "get"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from tests.web.conftest import Serving
 from modelfetch import Engine, InvalidConfiguration
 from modelfetch.core.origins import is_loopback
 from modelfetch.web import WebConfig
-from modelfetch.web.guard import must_be_local
+from modelfetch.web.guard import must_be_allowed, must_be_local
 from modelfetch.web.messages import Problem, Request
 
 ROOT = "/api/v1/models/download"
@@ -49,6 +50,14 @@ async def test_with_a_token_every_call_needs_it(
         for text in (f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Bearer  {TOKEN}"):
             async with http.get(url + ROOT, headers={"Authorization": text}) as answer:
                 assert answer.status == 200
+
+
+def test_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+    monkeypatch.setattr(hmac, "compare_digest", lambda *both: compared.append(both) or True)
+    sent = Request("GET", ROOT, "", [("authorization", "Bearer sk-lm-other")], nothing())
+    must_be_allowed(sent, WebConfig(api_token=TOKEN))
+    assert compared == [(b"sk-lm-other", TOKEN.encode())]
 
 
 async def test_without_a_token_authorization_does_not_matter(

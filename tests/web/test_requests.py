@@ -13,8 +13,9 @@ import aiohttp
 import pytest
 from tests.helpers import FILE, REPO, coded
 from tests.web.conftest import Serving
+from yarl import URL
 
-from modelfetch import Engine
+from modelfetch import Engine, HubUnavailable
 from modelfetch.testing import FakeHub
 
 ROOT = "/api/v1/models/download"
@@ -267,3 +268,25 @@ async def test_a_caller_who_leaves_in_the_middle_of_his_body_harms_nobody(
         assert answer.status == 200
         assert json.loads(await answer.text())["status"] in ("downloading", "completed")
     assert "failed" not in caplog.text
+
+
+async def test_nothing_of_a_request_makes_a_line_of_the_log(
+    engine: Engine,
+    url: str,
+    http: aiohttp.ClientSession,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors = iter([RuntimeError("a"), HubUnavailable("b\nERROR c\x1b[31m")])
+
+    async def broken(*args: Any) -> None:
+        raise next(errors)
+
+    monkeypatch.setattr(engine, "find", broken)
+    for status in (500, 502):
+        target = URL(f"{url}{ROOT}/a%0D%0AERROR%20it%20is%20me%1B%5B31m", encoded=True)
+        async with http.delete(target) as answer:
+            assert answer.status == status
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("modelf")]
+    assert len(told) == 2
+    assert all(text.isprintable() for text in told)

@@ -23,7 +23,7 @@ class WebConfig:
         allow_origins: Origins of web pages whose scripts may use the API, such as
             `https://app.example`; `*` for any. None by default.
         max_body_bytes: Bound on the body of a request.
-        request_timeout: Seconds for a request to arrive and be answered; does not bound a stream
+        request_timeout: Seconds for a body to arrive, and for the answer; does not bound a stream
             of events.
         heartbeat_seconds: Longest silence in a stream of events; then comes a comment.
 
