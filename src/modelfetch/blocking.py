@@ -84,9 +84,11 @@ def _run_in_thread(work: Callable[[], Coroutine[Any, Any, LocalModel]]) -> Local
 def by_itself(config: Config) -> Config:
     """Return the settings for a program that waits for a download and does nothing else meanwhile.
 
-    There is nobody whom the transfers could disturb, and no reason to start a process for them.
+    There is nobody whom the transfers could disturb, and no reason to start a process for them; and
+    what others left unfinished is not its business.
     """
-    return replace(config, isolation="thread") if config.isolation == "auto" else config
+    isolation = "thread" if config.isolation == "auto" else config.isolation
+    return replace(config, isolation=isolation, resume_on_start=False)
 
 
 class _Stop:

@@ -90,3 +90,18 @@ def test_ctrl_c_comes_through_and_keeps_what_came(
     assert_is(modelfetch.fetch(REPO, LABEL, **settings_for(hub)), content)
     # What was on the wire comes again, no more.
     assert hub.sent_bytes() <= content.size + min(kept, MiB)
+
+
+def test_what_others_left_unfinished_is_left_to_them(hub: FakeHub, settings_for: Settings) -> None:
+    hub.add(REPO, {FILE: coded(MiB)})
+    hub.add("acme/left-GGUF", {FILE: coded(4 * MiB, seed=2)})
+    settings = settings_for(hub, resume_on_start=True)
+
+    async def leave() -> None:
+        async with modelfetch.Engine(**settings) as engine:
+            await engine.download("acme/left-GGUF", LABEL, max_bytes_per_second=1)
+
+    asyncio.run(leave())
+    hub.reset_log()
+    modelfetch.fetch(REPO, LABEL, **settings)
+    assert {request.repo for request in hub.requests("cdn")} == {REPO}
