@@ -118,7 +118,7 @@ class _Service:
             answer = Failed(run.number, RuntimeError(repr(error)))
         del self._buckets[run.number]
         telling.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
+        with contextlib.suppress(asyncio.CancelledError, OSError):  # the host may be gone
             await telling
         send(self._writer, Progress(run.number, run.progress))
         send(self._writer, answer)

@@ -34,7 +34,7 @@ from modelfetch.errors import InvalidReference, InvalidToken, ModelFetchError
 from modelfetch.hubcall import HubCall, nonsense
 from modelfetch.surroundings import Place, places_of
 from modelfetch.transport import Reply, Transport
-from modelfetch.types import RemoteFile, Snapshot
+from modelfetch.types import ModelMetadata, RemoteFile, Snapshot
 
 __all__ = ["Locator", "Source", "find_token", "list_files", "locate"]
 
@@ -112,7 +112,8 @@ def list_files(config: Config, token: str | None, repo: str, revision: str) -> S
             with call.understood():
                 files = _files_of_tree(tree)
     safe = tuple(file for file in files if is_safe_path(file.path))
-    return Snapshot(repo, revision, commit, safe, hub_id=_own_name(info))
+    hub_id, metadata = _own_name(info), _metadata(info.get("gguf"))
+    return Snapshot(repo, revision, commit, safe, hub_id=hub_id, metadata=metadata)
 
 
 class Locator:
@@ -207,6 +208,19 @@ def _own_name(info: Mapping[str, Any]) -> str | None:
         return ModelRef(str(info.get("id"))).repo
     except InvalidReference:
         return None
+
+
+def _metadata(told: object) -> ModelMetadata | None:
+    """Return what the Hub read in the head of a file: huggingface_hub's `ModelInfo.gguf`."""
+    if not isinstance(told, dict):
+        return None
+    words = told.get("architecture")
+    numbers = (told.get("total"), told.get("context_length"))
+    parameters, context = (it if type(it) is int and 0 < it < 1 << 62 else None for it in numbers)
+    architecture = words if isinstance(words, str) and 0 < len(words) <= 64 else None
+    return ModelMetadata(
+        architecture=architecture, parameter_count=parameters, context_length=context
+    )
 
 
 def _files_of_info(info: Mapping[str, Any]) -> list[RemoteFile] | None:

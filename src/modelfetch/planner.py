@@ -173,6 +173,7 @@ class Planner:
             files=choice.files,
             joined_path=choice.joined_path,
             resolved_by=found.by,
+            metadata=snapshot.metadata,
         )
 
     async def _conversions(

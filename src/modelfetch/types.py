@@ -101,6 +101,7 @@ class Snapshot:
         from_cache: True when the Hub was not asked, and `files` holds only what is on disk.
         hub_id: What the Hub itself calls the repository, which differs from `repo` in case, or
             altogether after it was renamed; `None` when it did not say.
+        metadata: What the Hub read in the head of a GGUF file; `None` when it says nothing.
     """
 
     repo: str
@@ -109,6 +110,7 @@ class Snapshot:
     files: tuple[RemoteFile, ...]
     from_cache: bool = False
     hub_id: str | None = None
+    metadata: ModelMetadata | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ class Plan:
         joined_path: Path that the model gets when its byte parts are joined; `None` for one that
             is published whole or in shards.
         resolved_by: Who said that this repository is meant.
+        metadata: What the Hub says of the model; `None` when it says nothing. What the files
+            themselves say is in `Job.metadata`.
     """
 
     repo: str
@@ -160,6 +164,7 @@ class Plan:
     files: tuple[PlannedFile, ...]
     joined_path: str | None = None
     resolved_by: ResolvedBy = ResolvedBy.REPOSITORY
+    metadata: ModelMetadata | None = None
 
     @property
     def total_size_bytes(self) -> int:

@@ -79,8 +79,10 @@ def test_plan_json_has_the_documented_fields() -> None:
 
 def test_plan_is_readable_and_downloads_nothing(hub: FakeHub) -> None:
     hub.reset_log()
+    hub.repos[REPO].gguf = {"total": 4022468096, "architecture": "qwen3", "context_length": 40960}
     done = modelfetch("plan", REPO, "-q", LABEL)
-    for text in (REPO, LABEL, FILE, "mmproj-F16.gguf", "3.1 MB"):
+    about = "qwen3, 4.02 B parameters, 40,960 tokens of context"
+    for text in (REPO, LABEL, FILE, "mmproj-F16.gguf", "3.1 MB", about):
         assert text in done.stdout
     assert hub.requests("cdn") == []
 

@@ -34,6 +34,27 @@ async def test_a_job_knows_its_model_long_before_the_end(hub: FakeHub, engine: E
     assert not {"metadata", "architecture"} & set(job.status.to_dict())
 
 
+async def test_a_plan_has_what_the_hub_says(hub: FakeHub, settings_for: Settings) -> None:
+    hub.add(REPO, {FILE: coded(MiB)})
+    settings = settings_for(hub, check_gguf=False)
+    told = {"total": 4022468096, "architecture": "qwen3", "context_length": 40960}
+    for gguf, known in [
+        (None, None),
+        (told, ModelMetadata("qwen3", None, 4022468096, 40960)),
+        ({**told, "total": -1, "architecture": "x" * 65}, ModelMetadata(context_length=40960)),
+        ({**told, "total": True, "context_length": "long"}, ModelMetadata("qwen3")),
+        ({"architecture": ["qwen3"]}, ModelMetadata()),
+    ]:
+        hub.repos[REPO].gguf = gguf
+        async with Engine(**settings) as engine:
+            assert (await engine.plan(REPO, LABEL)).metadata == known
+    hub.repos[REPO].gguf = told
+    async with Engine(**settings) as engine:
+        job = await engine.download(REPO, LABEL, max_bytes_per_second=1)
+    async with Engine(**settings) as engine:  # and it is written down
+        assert engine.job(str(job.id)).plan.metadata == job.plan.metadata != None  # noqa: E711
+
+
 async def test_a_model_that_was_there_has_it_too(hub: FakeHub, engine: Engine) -> None:
     hub.add(REPO, {FILE: build_gguf(size_bytes=MiB)})
     first = await (await engine.download(REPO, LABEL)).result()

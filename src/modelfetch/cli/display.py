@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from modelfetch.status import FileStatus, JobState, JobStatus
-from modelfetch.types import LocalModel, Plan
+from modelfetch.types import LocalModel, ModelMetadata, Plan
 from modelfetch.wording import printable
 
 __all__ = ["Display", "JsonLines", "choose_display", "show_plan", "show_saved"]
@@ -223,6 +223,18 @@ def show_saved(status: JobStatus) -> None:
             print(f"{file.path}: {saved} came from the version that was here.", file=sys.stderr)
 
 
+def _in_words(metadata: ModelMetadata | None) -> str | None:
+    if metadata is None:
+        return None
+    parameters, context = metadata.parameter_count, metadata.context_length
+    words = [
+        metadata.architecture,
+        f"{parameters / 1e9:.3g} B parameters" if parameters else None,
+        f"{context:,} tokens of context" if context else None,
+    ]
+    return ", ".join(filter(None, words)) or None
+
+
 def show_plan(plan: Plan) -> None:
     """Print a plan on stdout."""
     console = Console()
@@ -236,5 +248,7 @@ def show_plan(plan: Plan) -> None:
     console.print(f"[bold]{escape(plan.repo)}[/]  {label}", highlight=False)
     console.print(f"commit {plan.commit}", highlight=False)
     console.print(escape(plan.rule), highlight=False)
+    if (about := _in_words(plan.metadata)) is not None:
+        console.print(escape(printable(about)), highlight=False)
     console.print(table)
     console.print(f"total {decimal(plan.total_size_bytes)}", highlight=False)

@@ -22,7 +22,7 @@ from modelfetch.errors import (
     StorageError,
 )
 from modelfetch.status import FileStatus, JobState, JobStatus
-from modelfetch.types import FileRole, Plan, PlannedFile, ResolvedBy
+from modelfetch.types import FileRole, ModelMetadata, Plan, PlannedFile, ResolvedBy
 
 __all__ = ["JobRecord", "NewerRecord", "is_job_id", "parse_record", "revived"]
 
@@ -120,8 +120,9 @@ def _plan(document: dict[str, Any]) -> Plan:
     files = tuple(
         PlannedFile(**{**file, "role": FileRole(file["role"])}) for file in document.pop("files")
     )
-    resolved_by = ResolvedBy(document.pop("resolved_by"))
-    return Plan(**document, files=files, resolved_by=resolved_by)
+    resolved_by, told = ResolvedBy(document.pop("resolved_by")), document.pop("metadata", None)
+    metadata = None if told is None else ModelMetadata(**told)
+    return Plan(**document, files=files, resolved_by=resolved_by, metadata=metadata)
 
 
 def _status(document: dict[str, Any]) -> JobStatus:
@@ -137,6 +138,7 @@ def _check(record: JobRecord) -> None:
         _has_types(record)
         and _has_types(status)
         and _has_types(plan)
+        and (plan.metadata is None or _has_types(plan.metadata))
         and all(map(_has_types, (*plan.files, *status.files)))
         and is_job_id(str(status.job_id))
         and len(plan.repo.split("/")) <= 2

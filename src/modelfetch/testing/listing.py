@@ -117,4 +117,5 @@ def _card(repo: Repo, commit: str) -> dict[str, Any]:
         "tags": repo.tags,
         "downloads": repo.downloads,
         "likes": 0,
+        **({} if repo.gguf is None else {"gguf": dict(repo.gguf)}),
     }

@@ -88,6 +88,8 @@ class Repo:
         allowed: Tokens that were let in.
         card_tags: Tags from its card, such as `base_model:quantized:Qwen/Qwen3-4B`.
         downloads: In the last 30 days.
+        gguf: What the Hub read in the head of a GGUF file: `total` (parameters), `architecture`,
+            `context_length`; `None` for nothing.
     """
 
     repo_id: str
@@ -97,6 +99,7 @@ class Repo:
     allowed: frozenset[str] = frozenset()
     card_tags: tuple[str, ...] = ()
     downloads: int = 0
+    gguf: Mapping[str, Any] | None = None
     commits: dict[str, dict[str, Entry]] = field(default_factory=dict)
     branches: dict[str, str] = field(default_factory=dict)
 
