@@ -15,6 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from benchmarks import again, firstbyte, growth, resume, rss, startup
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS
 from benchmarks.hashing import fastest
@@ -22,6 +23,8 @@ from benchmarks.machine import described, ensure_tools, warm
 from benchmarks.report import CaseReport, commands_to_markdown
 from benchmarks.rounds import run_case
 
+# The cases of the engine itself; (m) is `python -m benchmarks.lag`.
+OWN = {"i": firstbyte, "j": again, "k": resume, "n": growth, "o": startup, "r": rss}
 RUNS = Path(__file__).parent / "runs"
 _ABOUT = (
     "Medians, with the smallest and the largest. A ratio compares runs of the same round; below 1 "
@@ -59,7 +62,22 @@ def main() -> None:
                     run_case(case, there, options.rounds, Path(folder), quick=options.quick)
                 )
                 store(reports, lines, options.store)
+        for letter in options.own:
+            measure_own(letter, Path(folder), options.store, quick=options.quick)
     print(f"stored in {options.store}")
+
+
+def measure_own(letter: str, folder: Path, place: Path, *, quick: bool) -> None:
+    """Run a case of the engine itself; print and store its table and raw results."""
+    module = OWN[letter]
+    name = module.__name__.rpartition(".")[2]
+    (folder / name).mkdir()
+    raw = {"environment": described(), **module.measure(quick=quick, folder=folder / name)}
+    text = f"## ({letter}) {name}\n\n{module.to_markdown(raw)}"
+    print(f"\n{text}", flush=True)
+    place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.json").write_text(json.dumps(raw, indent=1) + "\n")
+    (place / f"{name}.md").write_text(text)
 
 
 def store(reports: list[CaseReport], lines: list[str], place: Path) -> None:
@@ -78,7 +96,7 @@ def store(reports: list[CaseReport], lines: list[str], place: Path) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    letters = [case.letter for case in CASES]
+    letters = [*(case.letter for case in CASES), *OWN]
     names = [contender.name for contender in CONTENDERS]
     today = RUNS / datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     parser.add_argument("--cases", nargs="+", choices=letters, default=letters)
@@ -88,6 +106,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="where files are put; default: temporary")
     parser.add_argument("--store", type=Path, default=today, help="default: %(default)s")
     options = parser.parse_args()
+    options.own = [letter for letter in OWN if letter in options.cases]
+    if options.quick and options.cases == letters:
+        options.own.remove("n")  # many sizes, jobs and files take their time
     options.rounds = options.rounds or (1 if options.quick else 7)
     return options
 
