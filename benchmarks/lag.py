@@ -26,6 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import uvicorn
@@ -66,7 +67,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lag-", dir=options.folder) as folder:
         served = Path(folder, "served")
         served.mkdir()
-        with staged(CASES[0], served, options.size_mb << 20) as stage:
+        with staged(replace(CASES[0], steps_back=True), served, options.size_mb << 20) as stage:
             rows: dict[str, list[dict[str, float]]] = {}
             for _ in range(options.rounds):
                 for kind in KINDS:

@@ -20,10 +20,15 @@ from modelfetch.core.concurrency import START, Concurrency
 __all__ = ["Lane", "Lanes"]
 
 
+# What a request that is too many may still take: what is on its way when it ends is lost.
+PATIENCE_SECONDS = 3.0
+
+
 @dataclass(slots=True)
 class _Host:
     concurrency: Concurrency
     taken: int = 0
+    leaving: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +50,7 @@ class Lane:
     host: str
     _owner: object
     _lanes: Lanes
+    _is_leaving: bool = False
 
     @property
     def among(self) -> int:
@@ -54,7 +60,28 @@ class Lane:
     @property
     def may_stay(self) -> bool:
         """Whether the next request may have this lane too."""
-        return self._lanes.may_stay(self.host, self._owner)
+        return not self._is_leaving and self._lanes.may_stay(self.host, self._owner)
+
+    def must_leave(self, seconds: float) -> bool:
+        """Return whether the request is to end now: there are too many, and it would last long.
+
+        Where too many make all of them slow, waiting for the end of each would take the longest
+        where it hurts most.
+
+        Args:
+            seconds: What it would still take.
+        """
+        host = self._lanes.of(self.host)
+        is_surplus = host.taken - host.leaving > host.concurrency.target
+        if not self._is_leaving and is_surplus and seconds > PATIENCE_SECONDS:
+            self._is_leaving = True
+            host.leaving += 1
+        return self._is_leaving
+
+    def left(self) -> None:
+        """Record that the lane was given back."""
+        if self._is_leaving:
+            self._lanes.of(self.host).leaving -= 1
 
     def arrived(self, nbytes: int, now: float) -> None:
         """Record bytes of a body, at a time of the loop."""
@@ -114,9 +141,11 @@ class Lanes:
         if not await self._turn(host, owner, group):
             yield None
             return
+        lane = Lane(host, owner, self)
         try:
-            yield Lane(host, owner, self)
+            yield lane
         finally:
+            lane.left()
             self._give_back(host, owner)
 
     def dismiss(self, group: object) -> None:

@@ -210,13 +210,18 @@ class Worker:
                     if is_full or self._loop.time() - held.since >= HOLD_SECONDS:
                         await self._store(held, lease)
                 await self._throttle(len(chunk), held, lease)
-                if held.stop >= min(span.stop, lease.stop):
+                if held.stop >= min(span.stop, lease.stop) or self._is_too_many(lease, lane):
                     return
         finally:
             if lease.is_dropped:
                 reply.blame()
             await self._store(held, lease)
         raise NetworkError(f"{reply.host} ended the body early.", host=reply.host)
+
+    def _is_too_many(self, lease: Lease, lane: Lane) -> bool:
+        if self._transfer.is_streaming:
+            return False  # it could only begin again
+        return lane.must_leave(lease.seconds_left(self._loop.time()))
 
     async def _store(self, held: _Held, lease: Lease) -> None:
         parts, span = held.parts, Span(held.start, held.stop)

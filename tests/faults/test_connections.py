@@ -187,3 +187,29 @@ async def test_a_job_with_a_bound_has_the_connections_that_it_can_use(
         job = await engine.download(REPO, LABEL, max_bytes_per_second=1e12)
         await job.result()
     assert peers(hub) > 2
+
+
+async def test_connections_that_are_too_many_end_before_their_leases_do(
+    hub: FakeHub, patient: Settings
+) -> None:
+    """Theirs would take 16 seconds more; the bytes that came are kept."""
+    hub.add(REPO, {FILE: coded(32 * MiB)})
+    hub.rate = MiB / 4
+    async with Engine(**patient(hub, connections=START)) as engine:
+        job = await engine.download(REPO, LABEL)
+        async for status in job.events():
+            if status.connections == START and status.downloaded_bytes > MiB:
+                break
+        (host,) = engine._transfers._carrier._lanes._hosts.values()
+        host.concurrency.refused(time.monotonic())
+        async with asyncio.timeout(10):
+            async for status in job.events():
+                if status.connections < START:
+                    break
+        await job.pause()
+        had = job.status.downloaded_bytes
+        hub.rate = None
+        await job.resume()
+        assert_is(await job.result(), coded(32 * MiB))
+    assert hub.sent_bytes() < 32 * MiB + 2 * MiB
+    assert had > MiB

@@ -184,3 +184,21 @@ async def test_a_job_with_a_bound_of_its_own_leaves_the_lanes_to_the_others() ->
     assert not lane.may_stay
     for user in [*bounded, *free[2:]]:
         user.task.cancel()
+
+
+async def test_of_requests_that_last_long_as_many_end_as_are_too_many() -> None:
+    lanes = Lanes(8, adaptive=True)
+    users = [User(lanes, "a") for _ in range(4)]
+    await settle()
+    held = [user.lane for user in users if user.lane]
+    assert not any(lane.must_leave(99.0) for lane in held)
+    held[0].refused(0.0)  # three are left
+    assert not any(lane.must_leave(1.0) for lane in held), "they end soon"
+    assert [lane.must_leave(99.0) for lane in held] == [True, False, False, False]
+    assert [lane.must_leave(99.0) for lane in held] == [True, False, False, False]
+    assert [lane.may_stay for lane in held[:1]] == [False]
+    await users[0].leave()
+    assert not any(lane.must_leave(99.0) for lane in held[1:])
+    assert all(lane.may_stay for lane in held[1:])
+    for user in users[1:]:
+        await user.leave()
