@@ -38,7 +38,7 @@ def run_case(
         shown = stage.task(Path("DIR"))
         report = CaseReport(
             case.letter, case.title, stage.size, case.files,
-            {it.name: shlex.join(it.command(shown).words) for it in taking},
+            {it.name: _shown(it.command(shown).words) for it in taking},
             {it.name for it in taking if it.is_yardstick},
             {it.name for it in taking if it.verifies},
         )  # fmt: skip
@@ -96,3 +96,8 @@ def _run_once(case: Case, contender: Contender, stage: Stage, folder: Path, numb
         )
     finally:
         shutil.rmtree(folder)
+
+
+def _shown(words: list[str]) -> str:
+    """Return a command without the folder in which its program is on this machine."""
+    return shlex.join([Path(words[0]).name, *words[1:]])
