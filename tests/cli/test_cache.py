@@ -88,6 +88,15 @@ def test_verify_repair_fetches_the_damaged_piece(hub: FakeHub, tmp_path: Path) -
     assert modelfetch("verify").exit_code == 0
 
 
+def test_verify_repair_takes_0_for_no_token(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_environment")
+    damage(blob(tmp_path))
+    assert modelfetch("verify", "--repair", "--token", "0").exit_code == 0
+    assert {record.headers.get("authorization") for record in hub.requests("hub")} == {None}
+
+
 def test_a_repair_without_a_hub_fails_and_the_next_one_goes_on(
     hub: FakeHub, tmp_path: Path
 ) -> None:

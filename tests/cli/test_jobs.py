@@ -107,6 +107,20 @@ def test_resume_goes_on_here_and_prints_the_path(
     assert modelfetch("jobs", "resume", job_id).exit_code == 1
 
 
+@pytest.mark.parametrize("words", [("plan", REPO, "-q", LABEL), ("quants", REPO)])
+def test_who_looks_at_a_model_runs_no_old_jobs(
+    words: tuple[str, ...], server: Server, hub: FakeHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun(server)
+    server.process.kill()
+    server.process.wait()
+    hub.reset_log()
+    monkeypatch.setenv("MODELFETCH_RESUME_ON_START", "1")
+    assert modelfetch(*words).exit_code == 0
+    assert not [record for record in hub.requests() if record.file == FILE]
+    assert [job["status"] for job in listed()] == ["paused"]
+
+
 def test_a_cancelled_job_is_tried_again(server: Server, hub: FakeHub) -> None:
     job_id = begun(server)
     assert modelfetch("jobs", "cancel", job_id).exit_code == 0

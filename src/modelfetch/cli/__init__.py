@@ -22,14 +22,13 @@ from modelfetch.cli.options import (
     PLAN_OPTIONS,
     SERVER_OPTIONS,
     TRANSFER_OPTIONS,
+    config_of,
     options,
 )
 from modelfetch.cli.quants import show_variants
 from modelfetch.cli.running import exit_code, fail, followed, guarded
-from modelfetch.config import Config
 from modelfetch.errors import ModelFetchError
 from modelfetch.offers import ModelVariants
-from modelfetch.settings import names_of, proxy_of, token_of
 from modelfetch.types import LocalModel, Plan
 from modelfetch.web.settings import WebConfig
 
@@ -54,7 +53,7 @@ def get(
     """
 
     async def work() -> tuple[modelfetch.Job, LocalModel]:
-        async with modelfetch.Engine(by_itself(_config(settings))) as engine:
+        async with modelfetch.Engine(by_itself(config_of(settings))) as engine:
             job = await engine.download(model, quantization, revision=revision)
             return job, await followed(job, as_json)
 
@@ -74,7 +73,7 @@ def plan(
     """Show what MODEL comes down to; downloads nothing."""
 
     async def work() -> Plan:
-        async with modelfetch.Engine(_config(settings)) as engine:
+        async with modelfetch.Engine(by_itself(config_of(settings))) as engine:
             return await engine.plan(model, quantization, revision=revision)
 
     result = guarded(work(), as_json)
@@ -90,7 +89,7 @@ def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> 
     """List what MODEL comes in, what is on disk, and what fits in the memory."""
 
     async def work() -> ModelVariants:
-        async with modelfetch.Engine(_config(settings)) as engine:
+        async with modelfetch.Engine(by_itself(config_of(settings))) as engine:
             return await engine.variants(model, revision=revision)
 
     result = guarded(work(), as_json)
@@ -115,7 +114,7 @@ def serve(
 
     async def work() -> None:
         web = WebConfig(api_token=api_token, allowed_hosts=allow_host, allow_origins=allow_origin)
-        await serve_until_stopped(_config(settings), web, host, port)
+        await serve_until_stopped(config_of(settings), web, host, port)
 
     guarded(work(), as_json=False)
 
@@ -142,26 +141,3 @@ def run() -> None:
     # What stops a service stops a download in the same clean way as Ctrl-C.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     _cli(prog_name="modelfetch")
-
-
-def _config(settings: dict[str, Any]) -> Config:
-    given = {name: value for name, value in settings.items() if value is not None}
-    if given.pop("no_mmproj"):
-        given["include_mmproj"] = False
-    if given.pop("no_adopt", False):
-        given["adopt"] = False
-    if not given.get("adopt_from"):
-        given.pop("adopt_from", None)
-    if headers := given.pop("headers", ()):
-        given["headers"] = dict(headers)
-    if "token" in given:
-        given["token"] = token_of(given["token"])
-    if "endpoints" in given:
-        given["endpoints"] = names_of(given["endpoints"])
-    if "proxy" in given:
-        given["proxy"] = proxy_of(given["proxy"])
-    if "memory" in given:
-        given["memory_bytes"] = given.pop("memory")
-    if "limit_rate" in given:
-        given["max_bytes_per_second"] = given.pop("limit_rate")
-    return Config(**given)

@@ -20,8 +20,8 @@ from rich.table import Table
 import modelfetch
 from modelfetch.blocking import by_itself
 from modelfetch.cache import DEFAULT_AGE, Cache
+from modelfetch.cli.options import config_of
 from modelfetch.cli.running import fail
-from modelfetch.config import Config
 from modelfetch.errors import ModelFetchError
 from modelfetch.inventory import CachedBuild, CachedModel, CachedPartial, Removal, Verification
 from modelfetch.repairs import repair as repair_files
@@ -119,11 +119,10 @@ def _verify(
         found = cache.verify(model, repair=repair, on_bytes=on_bytes)
     failed: dict[str, ModelFetchError] = {}
     if repair and found.damaged:
-        given = {"endpoint": endpoint, "token": token, "cache_dir": cache.cache_dir}
-        settings: dict[str, Any] = {k: value for k, value in given.items() if value is not None}
+        config = config_of({"endpoint": endpoint, "token": token, "cache_dir": cache.cache_dir})
 
         async def work() -> dict[str, ModelFetchError]:
-            async with modelfetch.Engine(by_itself(Config(**settings))) as engine:
+            async with modelfetch.Engine(by_itself(config)) as engine:
                 return await repair_files(engine, found.damaged)
 
         failed = asyncio.run(work())

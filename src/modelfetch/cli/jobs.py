@@ -14,10 +14,9 @@ import modelfetch
 from modelfetch.blocking import by_itself
 from modelfetch.cli.cache import new_table, show_table
 from modelfetch.cli.display import JsonLines
-from modelfetch.cli.options import JOB_OPTIONS, options
+from modelfetch.cli.options import JOB_OPTIONS, config_of, options
 from modelfetch.cli.running import followed, guarded
 from modelfetch.config import Config
-from modelfetch.settings import token_of
 from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel
 
@@ -50,14 +49,15 @@ def jobs(
         raise click.UsageError(f"{action or 'An action'} needs {wanted}.")
     if delete and action != "cancel":
         raise click.UsageError("--delete is for cancel.")
+    config = by_itself(config_of(settings))
     if action in GOING_ON:
-        job, model = guarded(_go_on(_config(settings), action, job_ids[0], as_json), as_json)
+        job, model = guarded(_go_on(config, action, job_ids[0], as_json), as_json)
         if as_json:
             JsonLines.finish(job.status, model)
         else:
             click.echo(model.path)
         return
-    found = guarded(_done(_config(settings), action, job_ids, delete), as_json)
+    found = guarded(_done(config, action, job_ids, delete), as_json)
     if as_json:
         click.echo(json.dumps([_object(job) for job in found], indent=2))
     elif action != "forget":
@@ -84,20 +84,10 @@ async def _done(
 async def _go_on(
     config: Config, action: str, job_id: str, as_json: bool
 ) -> tuple[modelfetch.Job, LocalModel]:
-    async with modelfetch.Engine(by_itself(config)) as engine:
+    async with modelfetch.Engine(config) as engine:
         job = await engine.find(job_id)
         await (job.retry() if action == "retry" else job.resume())
         return job, await followed(job, as_json)
-
-
-def _config(settings: dict[str, Any]) -> Config:
-    given = {name: value for name, value in settings.items() if value is not None}
-    if "token" in given:
-        given["token"] = token_of(given["token"])
-    if "limit_rate" in given:
-        given["max_bytes_per_second"] = given.pop("limit_rate")
-    # Who looks at jobs does not mean to run them.
-    return Config(**given, resume_on_start=False)
 
 
 def _object(job: modelfetch.Job) -> dict[str, Any]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from modelfetch.config import LAYOUTS, parse_rate
+from modelfetch.config import LAYOUTS, Config, parse_rate
 from modelfetch.core.fit import parse_size
+from modelfetch.settings import names_of, proxy_of, token_of
 
 __all__ = [
     "ENGINE_OPTIONS",
@@ -18,6 +19,7 @@ __all__ = [
     "PLAN_OPTIONS",
     "SERVER_OPTIONS",
     "TRANSFER_OPTIONS",
+    "config_of",
     "options",
 ]
 
@@ -141,3 +143,31 @@ def options(*wanted: Callable[[Any], Any]) -> Callable[[Callable[..., None]], An
         return command
 
     return decorate
+
+
+# Options that are called otherwise than their setting, and those whose text has to be read.
+_SETTINGS = {"memory": "memory_bytes", "limit_rate": "max_bytes_per_second"}
+_READ: dict[str, Callable[[str], Any]] = {
+    "token": token_of,
+    "endpoints": names_of,
+    "proxy": proxy_of,
+}
+
+
+def config_of(given: Mapping[str, Any]) -> Config:
+    """Return the settings of a command, whichever of the options it has.
+
+    Args:
+        given: The values of options by name; one that is `None`, or empty, was not given.
+    """
+    there = {name: value for name, value in given.items() if value not in (None, ())}
+    if there.pop("no_mmproj", False):
+        there["include_mmproj"] = False
+    if there.pop("no_adopt", False):
+        there["adopt"] = False
+    if "headers" in there:
+        there["headers"] = dict(there["headers"])
+    for name, read in _READ.items():
+        if name in there:
+            there[name] = read(there[name])
+    return Config(**{_SETTINGS.get(name, name): value for name, value in there.items()})
