@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 
 from modelfetch.config import Config
@@ -55,12 +56,16 @@ class Carrier:
         Raises:
             ModelFetchError: A file cannot be had; what came is kept.
         """
-        trust = await self._offload(trust_for, self._config)
+        shared = self._shared
+        if shared is None:
+            shared = self._begun(token, await self._offload(trust_for, self._config))
+        return await Gatherer(shared, self._layout, self._config, plan, bucket).run(progress)
+
+    def _begun(self, token: str | None, trust: ssl.SSLContext | None) -> Shared:
         if self._shared is None:
             transport = Transport(self._config, token, user_agent(self._config), trust)
             self._shared = Shared(transport, self._offload, self._lanes, self.bucket)
-        gatherer = Gatherer(self._shared, self._layout, self._config, plan, bucket)
-        return await gatherer.run(progress)
+        return self._shared
 
     async def close(self) -> None:
         """Close all connections; nothing may be running. Harmless when closed."""

@@ -95,7 +95,10 @@ class Lane:
 
     def hindered(self, is_so: bool) -> None:
         """Record whether the job was held up by a bound of its own, so that lanes are no help."""
-        self._lanes.narrow(self._owner) if is_so else self._lanes.widen(self._owner)
+        if is_so:
+            self._lanes.narrow(self._owner)
+        else:
+            self._lanes.widen(self._owner)
 
     def refused(self, now: float) -> None:
         """Record that the host would not serve the request."""

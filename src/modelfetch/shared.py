@@ -145,9 +145,9 @@ class Signer:
             self._renew_at = None if early is None else now() + early
         return self.source
 
-    def arrived(self, source: Source, nbytes: int, now: float) -> None:
+    def arrived(self, source: Source | None, nbytes: int, now: float) -> None:
         """Record bytes from `source`, at a time of the loop."""
-        if source is self.source and source.outpaced is not None:
+        if source is not None and source is self.source and source.outpaced is not None:
             self._speed.add(nbytes, now)
 
     def is_outpaced(self, left: int, most: float | None, now: float) -> bool:

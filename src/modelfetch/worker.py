@@ -140,7 +140,7 @@ class Worker:
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
             self._signer.accepted(verdict.etag)
-            await self._receive(reply, lease, verdict.span, lane, source)
+            await self._receive(reply, lease, verdict.span, lane)
 
     @contextlib.asynccontextmanager
     async def _answer(self, source: Source, asked: Span, lane: Lane) -> AsyncIterator[Reply]:
@@ -192,15 +192,13 @@ class Worker:
         while not self._transfer.is_complete and (left := until - self._loop.time()) > 0:
             await self._bell.wait(left)
 
-    async def _receive(
-        self, reply: Reply, lease: Lease, span: Span, lane: Lane, source: Source
-    ) -> None:
+    async def _receive(self, reply: Reply, lease: Lease, span: Span, lane: Lane) -> None:
         held = _Held(span.start, self._loop.time())
         try:
             async for chunk in reply.chunks():
                 self._progress.received += len(chunk)
                 lane.arrived(len(chunk), self._loop.time())
-                self._signer.arrived(source, len(chunk), self._loop.time())
+                self._signer.arrived(self._source, len(chunk), self._loop.time())
                 rest = memoryview(chunk)
                 while rest and held.stop < (end := min(span.stop, lease.stop)):
                     room = piece_end(held.stop, end) - held.stop
