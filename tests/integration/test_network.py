@@ -222,13 +222,19 @@ def context_of(authority: trustme.CA) -> ssl.SSLContext:
     return context
 
 
-@pytest.mark.parametrize("variable", [None, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-async def test_a_bundle_is_trusted_for_metadata_and_bytes(
-    variable: str | None, settings_for: Settings, other_authority: trustme.CA, tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+@pytest.fixture
+def bundle(other_authority: trustme.CA, tmp_path: Path) -> Path:
+    """The certificate of an authority that this machine does not know."""
     bundle = tmp_path / "company.pem"
     other_authority.cert_pem.write_to_path(str(bundle))
+    return bundle
+
+
+@pytest.mark.parametrize("variable", [None, "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+async def test_a_bundle_is_trusted_for_metadata_and_bytes(
+    variable: str | None, settings_for: Settings, other_authority: trustme.CA, bundle: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     async with a_hub(context_of(other_authority)) as hub:
         async with Engine(**settings_for(hub)) as engine:
             assert isinstance(await failure(engine, REPO, LABEL), HubUnavailable)
@@ -246,10 +252,8 @@ async def test_a_bundle_is_trusted_for_metadata_and_bytes(
 
 
 async def test_a_bundle_is_trusted_in_place_of_what_else_is(
-    settings_for: Settings, other_authority: trustme.CA, tmp_path: Path
+    settings_for: Settings, bundle: Path
 ) -> None:
-    bundle = tmp_path / "company.pem"
-    other_authority.cert_pem.write_to_path(str(bundle))
     async with a_hub(server_context()) as hub:
         async with Engine(**settings_for(hub, ca_bundle=bundle)) as engine:
             assert isinstance(await failure(engine, REPO, LABEL), HubUnavailable)
@@ -271,11 +275,9 @@ async def test_a_bundle_that_cannot_be_used_says_so(
 
 
 async def test_a_bundle_works_through_a_proxy_that_looks_inside(
-    settings_for: Settings, other_authority: trustme.CA, tmp_path: Path,
+    settings_for: Settings, other_authority: trustme.CA, bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    bundle = tmp_path / "company.pem"
-    other_authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     context = context_of(other_authority)
@@ -286,11 +288,9 @@ async def test_a_bundle_works_through_a_proxy_that_looks_inside(
 
 @pytest.mark.parametrize("tls", [True, False], ids=["https", "http"])
 async def test_a_proxy_may_itself_be_https(
-    tls: bool, settings_for: Settings, other_authority: trustme.CA, tmp_path: Path,
+    tls: bool, settings_for: Settings, other_authority: trustme.CA, bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    bundle = tmp_path / "company.pem"
-    other_authority.cert_pem.write_to_path(str(bundle))
     context = context_of(other_authority)
     async with proxied(monkeypatch, tls=False) as (plain, _), a_hub(context) as secure:
         hub = secure if tls else plain
@@ -301,11 +301,9 @@ async def test_a_proxy_may_itself_be_https(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such process there")
 async def test_all_of_it_holds_for_transfers_in_a_process_of_their_own(
-    settings_for: Settings, other_authority: trustme.CA, tmp_path: Path,
+    settings_for: Settings, other_authority: trustme.CA, bundle: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    bundle = tmp_path / "company.pem"
-    other_authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
     context = context_of(other_authority)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,17 @@ from modelfetch.testing import FakeHub
 FOLDER = "models--acme--tiny-GGUF"
 
 
+@pytest.fixture
+def victim(tmp_path: Path) -> Iterator[Path]:
+    """A file that nobody may touch."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    victim.chmod(0o600)
+    yield victim
+    assert victim.read_text() == "precious"
+    assert victim.stat().st_mode & 0o777 == 0o600
+
+
 @pytest.mark.parametrize(
     "planted",
     [
@@ -22,21 +34,16 @@ FOLDER = "models--acme--tiny-GGUF"
     ],
 )
 async def test_a_link_in_place_of_our_files_is_refused(
-    hub: FakeHub, engine: Engine, place: Path, tmp_path: Path, planted: str
+    hub: FakeHub, engine: Engine, place: Path, victim: Path, planted: str
 ) -> None:
     content = coded(2 * MiB)
     hub.add(REPO, {FILE: content})
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    victim.chmod(0o600)
     link = place / FOLDER / planted.format(content.sha256)
     link.parent.resolve().mkdir(parents=True, exist_ok=True)
     (place / FOLDER / "blobs").mkdir(parents=True, exist_ok=True)
     link.symlink_to(victim)
     with pytest.raises(StorageError):
         await (await engine.download(REPO, LABEL)).result()
-    assert victim.read_text() == "precious"
-    assert victim.stat().st_mode & 0o777 == 0o600
     assert final_names(place) == []
 
 
@@ -50,19 +57,14 @@ async def test_a_link_in_place_of_our_files_is_refused(
     ],
 )
 async def test_nothing_is_written_through_a_hard_link_either(
-    hub: FakeHub, engine: Engine, place: Path, tmp_path: Path, planted: str
+    hub: FakeHub, engine: Engine, place: Path, victim: Path, planted: str
 ) -> None:
     content = coded(2 * MiB)
     hub.add(REPO, {FILE: content})
-    victim = tmp_path / "victim"
-    victim.write_text("precious")
-    victim.chmod(0o600)
     name = place / FOLDER / planted.format(content.sha256)
     for folder in (name.parent.resolve(), place / FOLDER / "blobs"):
         folder.mkdir(parents=True, exist_ok=True)
     name.parent.resolve().joinpath(name.name).hardlink_to(victim)
     model = await (await engine.download(REPO, LABEL)).result()
     assert_same(model.path, content)
-    assert victim.read_text() == "precious"
-    assert victim.stat().st_mode & 0o777 == 0o600
     assert not model.path.samefile(victim)
