@@ -20,6 +20,7 @@ from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS
 from benchmarks.hashing import fastest
 from benchmarks.machine import described, ensure_tools, warm
+from benchmarks.memory import is_lent
 from benchmarks.report import CaseReport, commands_to_markdown
 from benchmarks.rounds import run_case
 
@@ -48,6 +49,7 @@ def main() -> None:
     lines = [
         described(),
         ", ".join(f"{contender.name} {versions[contender.name]}" for contender in there),
+        *(["the host takes free memory back: it is filled before each run"] if is_lent() else []),
         f"those that do not verify are followed by {fastest()}, the fastest hash here",
         *([f"not here: {', '.join(absent)}"] if absent else []),
         *(f"not here: case ({letter}), {why}" for letter, why in obstacles.items() if why),

@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks.cases import Case, Stage, staged
 from benchmarks.contenders import Contender
 from benchmarks.measure import Outcome, Result, run
+from benchmarks.memory import settle
 from benchmarks.report import CaseReport
 
 # Those who need long enough for noise not to matter have fewer rounds.
@@ -81,6 +82,7 @@ def _run(case: Case, contender: Contender, stage: Stage, folder: Path, number: i
 
 
 def _run_once(case: Case, contender: Contender, stage: Stage, folder: Path, number: int) -> Result:
+    settle(folder.parent)
     (folder / "home").mkdir(parents=True)
     task = stage.task(folder)
     hashes = {} if contender.is_yardstick else {it.name: it.sha256 for it in task.files}
