@@ -20,6 +20,7 @@ _REPORTING = Path("/sys/module/page_reporting")
 _ABOUT = Path("/proc/meminfo")
 _KEPT = 1 << 30  # the kernel begins to reclaim above this on machines of up to 32 GiB
 _STRIDE = 64 << 20
+_SMALL = 256 << 20
 _HOLE = 1 << 42
 
 
@@ -28,13 +29,15 @@ def is_lent() -> bool:
     return _REPORTING.exists()
 
 
-def settle(folder: Path) -> None:
+def settle(folder: Path, size: int) -> None:
     """Fill the free memory, all but about a gigabyte, with what can be dropped at once.
 
     Args:
-        folder: Where a file without any block may be, on a file system that has such.
+        folder: Where a file without any block may be, on a file system that has such. It stays
+            there: its removal would free the memory again.
+        size: Bytes that the run will bring. Of few, the memory is not what decides.
     """
-    if not is_lent():
+    if size < _SMALL or not is_lent():
         return
     path = folder / "nothing"
     buffer = bytearray(1 << 20)

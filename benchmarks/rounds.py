@@ -82,7 +82,7 @@ def _run(case: Case, contender: Contender, stage: Stage, folder: Path, number: i
 
 
 def _run_once(case: Case, contender: Contender, stage: Stage, folder: Path, number: int) -> Result:
-    settle(folder.parent)
+    settle(folder.parent, stage.size)
     (folder / "home").mkdir(parents=True)
     task = stage.task(folder)
     hashes = {} if contender.is_yardstick else {it.name: it.sha256 for it in task.files}

@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import stat
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from modelfetch.core.leftovers import Kind
 from modelfetch.core.pieces import SpanSet
 from modelfetch.inventory import DamagedFile
 from modelfetch.storage import disk
+from modelfetch.storage.checksums import crc32
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.locks import BlobLock
@@ -215,7 +215,7 @@ def _sound(fd: int, sums: Journal) -> Iterator[Piece]:
     for piece in latest.values():
         data = memoryview(bytearray(piece.span.size))
         count = disk.read_at(fd, data, piece.span.start)
-        if count == piece.span.size and zlib.crc32(data) == piece.crc32:
+        if count == piece.span.size and crc32(data) == piece.crc32:
             yield piece
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import zlib
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -28,6 +27,7 @@ from modelfetch.core.journal import Header, Piece, compact
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.errors import StorageError
 from modelfetch.storage import claims, disk
+from modelfetch.storage.checksums import crc32
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.journals import JournalFile
 from modelfetch.storage.layout import BlobPaths
@@ -98,11 +98,11 @@ class PartialFile:
         with self._lock:
             # Of a piece that comes in parts, the last record tells the checksum of the whole.
             begun = self._tails.pop(offset, Piece(Span(offset, offset), 0))
-        size, crc32 = 0, begun.crc32
+        size, check = 0, begun.crc32
         for part in parts:
             size += len(part)
-            crc32 = zlib.crc32(part, crc32)
-        piece = Piece(Span(begun.span.start, offset + size), crc32)
+            check = crc32(part, check)
+        piece = Piece(Span(begun.span.start, offset + size), check)
         with storage_errors(self._paths.partial):
             disk.write_at(self._fd, parts, offset)
             with self._lock:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import zlib
 from pathlib import Path
 
 from modelfetch.core.journal import Header, Piece, compact
 from modelfetch.storage import disk, machine
+from modelfetch.storage.checksums import crc32
 from modelfetch.storage.journals import read_journal
 from modelfetch.types import RemoteFile
 
@@ -56,4 +56,4 @@ def holds(fd: int, piece: Piece) -> bool:
         count = disk.read_at(fd, data, piece.span.start)
     except OSError:
         return False  # a bad sector; writing it anew lets the drive replace it
-    return zlib.crc32(data[:count]) == piece.crc32 and count == piece.span.size
+    return crc32(data[:count]) == piece.crc32 and count == piece.span.size

@@ -1,0 +1,47 @@
+"""What the parts of the engine cost: each still ends with a file, each patch still fits."""
+
+from __future__ import annotations
+
+import pytest
+from benchmarks.cases import Case, staged
+from benchmarks.memory import settle
+from benchmarks.parts import FLOOR, PARTS, taken, to_markdown
+
+SIZE = 3 << 20
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    case = Case("t", "small", SIZE, SIZE, tls=False, fails=True)
+    with staged(case, tmp_path_factory.mktemp("served"), SIZE) as stage:
+        yield stage
+
+
+@pytest.mark.parametrize("name", [*PARTS, FLOOR])
+def test_without_a_part_there_is_a_file_all_the_same(stage, name, tmp_path):
+    found = taken(name, stage, tmp_path / "run")
+    assert found["seconds"] > 0 < found["cpu"]
+
+
+def test_a_patch_that_reaches_nothing_is_an_error(stage, tmp_path, monkeypatch):
+    monkeypatch.setitem(PARTS, "nothing", ("from modelfetch.engine import absent", {}))
+    with pytest.raises(RuntimeError, match="absent"):
+        taken("nothing", stage, tmp_path / "run")
+
+
+def test_the_table_compares_with_the_whole():
+    runs = [{"seconds": 2.0, "cpu": 4.0}]
+    raw = {"size": 10**9, "rows": {"TLS": {"whole": runs, "half": [{"seconds": 1.0, "cpu": 2.0}]}}}
+    assert "| half | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) | 0.50 |" in to_markdown(raw)
+
+
+def test_settling_reads_what_takes_no_room_on_disk(tmp_path, monkeypatch):
+    free = [4 << 30, 2 << 30, 0]
+    monkeypatch.setattr("benchmarks.memory.is_lent", lambda: True)
+    monkeypatch.setattr("benchmarks.memory._about", lambda name: free.pop(0))
+    settle(tmp_path, 1 << 20)
+    assert list(tmp_path.iterdir()) == []
+    settle(tmp_path, 1 << 30)
+    (left,) = tmp_path.iterdir()
+    assert left.stat().st_blocks == 0
+    assert not free
