@@ -49,7 +49,7 @@ def main() -> None:
     lines = [
         described(),
         ", ".join(f"{contender.name} {versions[contender.name]}" for contender in there),
-        *(["the host takes free memory back: it is filled before each run"] if is_lent() else []),
+        *(["the host takes free memory back: it is filled before runs of 256 MiB and more"] if is_lent() else []),
         f"those that do not verify are followed by {fastest()}, the fastest hash here",
         *([f"not here: {', '.join(absent)}"] if absent else []),
         *(f"not here: case ({letter}), {why}" for letter, why in obstacles.items() if why),

@@ -36,6 +36,7 @@ from fastapi.responses import PlainTextResponse
 from benchmarks.cases import CASES, NAME, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
+from benchmarks.memory import settle
 from benchmarks.servers import free_port
 
 IDLE_SECONDS = 6.0
@@ -71,6 +72,7 @@ def main() -> None:
             rows: dict[str, list[dict[str, float]]] = {}
             for _ in range(options.rounds):
                 for kind in KINDS:
+                    settle(Path(folder), options.size_mb << 20)
                     rows.setdefault(kind, []).append(_measured(kind, stage, Path(folder)))
                     print(f"{kind}: {_shown(rows[kind][-1])}", file=sys.stderr, flush=True)
     _show(rows)
