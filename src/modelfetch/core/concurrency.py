@@ -17,7 +17,13 @@ of all connections together rises by more than `GAIN` and more than the noise of
 
 Goodput is measured in windows, so that its noise is known. Windows count only while exactly as many
 connections work as are wanted, and have had a moment to get up to speed. A trial ends as soon as
-its outcome is clear: a quarter of a second when the difference is large.
+its outcome is clear: a third of a second when the difference is large.
+
+Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
+as long as they should have taken. A window holds several bursts of all connections together, or all
+that it would measure is their phase. Where noise is large all the same, a trial of more may stay
+undecided. Taking it back by mistake costs most of the speed, taking it by mistake a few connections
+that the next round gives back; so it wins with less than certainty.
 
 No clock and no sockets: the shell reports what arrived, and when.
 """
@@ -36,10 +42,12 @@ START = 4
 GAIN = 0.04
 CERTAINTY = 2.0
 DOUBT = 0.7
-WINDOW_SECONDS = 0.05
+# What is enough for more connections where all windows did not bring certainty.
+LIKELIHOOD = 1.0
+WINDOW_SECONDS = 0.08
 WINDOW_BYTES = 32 << 10
 """Of each connection: a window that chunks can fill by chance says nothing."""
-MIN_WINDOWS, MAX_WINDOWS = 4, 12
+MIN_WINDOWS, MAX_WINDOWS = 3, 15
 # What a new connection needs to come up to speed; longer ways show as a trial that fails, and is
 # tried again.
 SETTLE_SECONDS = 0.1
@@ -135,9 +143,11 @@ class Concurrency:
         known, trial = self._known, self._goodput
         margin = trial.mean - known.mean * (1 + GAIN)
         noise = math.hypot(known.error, trial.error)
-        if margin > CERTAINTY * noise:
+        is_over = len(trial.rates) >= MAX_WINDOWS
+        is_likely = is_over and self.target > self._best and margin > LIKELIHOOD * noise
+        if margin > CERTAINTY * noise or is_likely:
             self._take()
-        elif margin < -DOUBT * noise or len(trial.rates) >= MAX_WINDOWS:
+        elif margin < -DOUBT * noise or is_over:
             self._take_back()
         else:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import random
 from collections.abc import Callable
 
@@ -66,6 +67,50 @@ def test_it_is_nearly_as_fast_as_the_best_fixed_number(name: str) -> None:
     best = best_fixed(server, size)
     times = sorted(Simulation(server, size, seed).now for seed in range(5))
     assert times[2] <= 1.15 * best, (times, best)
+
+
+def in_bursts(seed: int, takes: tuple[float, float], jitter: float, most: int = 16) -> float:
+    """Return the seconds that 2 GB take where each connection gets 2 MB and a pause, as nginx does.
+
+    Args:
+        seed: Of the phases and pauses.
+        takes: The least and the most seconds that a burst takes.
+        jitter: What a pause may be longer than the 0.1 s that make 20 MB/s of bursts.
+        most: Connections, at most.
+    """
+    chance, found, parts = random.Random(seed), Concurrency(most), 8
+    now, arrived, opened = 0.0, 0, 0
+    coming: list[tuple[float, int, int]] = []
+    working: set[int] = set()
+    while arrived < 2000 * MB:
+        while len(working) < found.target:
+            opened += 1
+            working.add(opened)
+            heapq.heappush(coming, (now + chance.uniform(0.002, 0.006), opened, 0))
+        now, connection, part = heapq.heappop(coming)
+        if part == 0 and len(working) > found.target:
+            working.discard(connection)
+            continue
+        arrived += 2 * MB // parts
+        found.arrived(2 * MB // parts, len(working), now)
+        pause = chance.uniform(*takes) / parts
+        if part == parts - 1:
+            pause = 0.1 + chance.uniform(0, jitter)
+        heapq.heappush(coming, (now + pause, connection, (part + 1) % parts))
+    return now
+
+
+@pytest.mark.parametrize(
+    ("takes", "jitter"),
+    [((0.005, 0.03), 0.003), ((0.005, 0.1), 0.003), ((0.005, 0.03), 0.1), ((0.01, 0.2), 0.3)],
+    ids=["even", "slow", "uneven", "wild"],
+)
+def test_a_limit_that_works_by_bursts_hides_nothing(takes, jitter) -> None:
+    burst = sum(takes) / 2 + 0.1 + jitter / 2
+    ideal = 2000 / (16 * 2 / burst)
+    times = sorted(in_bursts(seed, takes, jitter) for seed in range(9))
+    assert times[4] <= 1.2 * ideal, (times, ideal)
+    assert times[-2] <= 1.4 * ideal, (times, ideal)  # on the wildest, one in nine is unlucky
 
 
 def test_a_full_line_gets_few_connections() -> None:
