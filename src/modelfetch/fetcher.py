@@ -35,8 +35,9 @@ from modelfetch.worker import Worker
 
 __all__ = ["FileFetcher"]
 
-# At most this much is hashed in one call of a thread, so that cancelling stays quick.
-HASH_STRIDE = 8 << 20
+# At most this much is hashed in one call of a thread, so that cancelling stays quick; and at least
+# so much but at the end, since a call costs about as much as the hash of 100 kB.
+HASH_STRIDE, HASH_LEAST = 8 << 20, 4 << 20
 # A connection for less than this costs more than it brings.
 MIN_BYTES_PER_WORKER = 1 << 20
 
@@ -170,7 +171,7 @@ class FileFetcher:
         position = 0
         while position < transfer.size_bytes:
             stop = min(transfer.done.frontier, position + HASH_STRIDE)
-            if stop <= position:
+            if stop < min(position + HASH_LEAST, transfer.size_bytes):
                 await self._bell.wait()
                 continue
             await self._shared.offload(partial.hash_into, hasher, Span(position, stop))

@@ -31,6 +31,11 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
+@wrap
+def _called(call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+    return call(*args)
+
+
 class Offload:
     """The threads of one engine.
 
@@ -46,7 +51,7 @@ class Offload:
 
         Cancelling waits for the call to end, then passes on.
         """
-        return await carried_out(asyncio.ensure_future(wrap(call)(*args, executor=self._pool)))
+        return await carried_out(asyncio.ensure_future(_called(call, *args, executor=self._pool)))
 
     def close(self) -> None:
         """End the threads; calls must have ended."""

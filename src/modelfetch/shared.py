@@ -67,6 +67,9 @@ class Bell:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait for the next ring, or that long."""
+        if seconds is None:
+            await self._event.wait()
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._event.wait()

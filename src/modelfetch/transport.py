@@ -92,13 +92,16 @@ class Reply:
         content, now = self._response.content, asyncio.get_running_loop().time
         came, waited = 0, 0.0
         while True:
-            began = now()
             with _mapped(self.url):
-                async with asyncio.timeout(self._patience - waited):
-                    chunk = await content.readany()
+                chunk = content.read_nowait()
+                if not chunk:
+                    began = now()
+                    async with asyncio.timeout(self._patience - waited):
+                        chunk = await content.readany()
+                    waited += now() - began
             if not chunk:
                 return
-            came, waited = came + len(chunk), waited + now() - began
+            came += len(chunk)
             if came >= _LIFE:
                 came, waited = 0, 0.0
             yield chunk
