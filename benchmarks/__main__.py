@@ -49,7 +49,11 @@ def main() -> None:
     lines = [
         described(),
         ", ".join(f"{contender.name} {versions[contender.name]}" for contender in there),
-        *(["the host takes free memory back: it is filled before runs of 256 MiB and more"] if is_lent() else []),
+        *(
+            ["the host takes free memory back: it is filled before runs of 256 MiB and more"]
+            if is_lent()
+            else []
+        ),
         f"those that do not verify are followed by {fastest()}, the fastest hash here",
         *([f"not here: {', '.join(absent)}"] if absent else []),
         *(f"not here: case ({letter}), {why}" for letter, why in obstacles.items() if why),
@@ -83,9 +87,11 @@ def measure_own(letter: str, folder: Path, place: Path, *, quick: bool) -> None:
 
 
 def store(reports: list[CaseReport], lines: list[str], place: Path) -> None:
-    """Write the raw results and the tables of the cases so far."""
+    """Write the raw results and the tables of the cases so far, and keep those of other cases."""
     now = datetime.datetime.now(datetime.UTC)
     place.mkdir(parents=True, exist_ok=True)
+    known = {report.letter: report for report in (*_stored(place), *reports)}
+    reports = [known[case.letter] for case in CASES if case.letter in known]
     raw = {"environment": lines, "at": now.isoformat(), "cases": [r.to_dict() for r in reports]}
     (place / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     parts = [
@@ -94,6 +100,13 @@ def store(reports: list[CaseReport], lines: list[str], place: Path) -> None:
         "## Commands", _COMMANDS, commands_to_markdown(reports),
     ]  # fmt: skip
     (place / "results.md").write_text("\n\n".join(parts))
+
+
+def _stored(place: Path) -> list[CaseReport]:
+    path = place / "results.json"
+    if not path.exists():
+        return []
+    return [CaseReport.from_dict(raw) for raw in json.loads(path.read_text())["cases"]]
 
 
 def _arguments() -> argparse.Namespace:

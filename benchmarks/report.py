@@ -51,8 +51,18 @@ class CaseReport:
             "files": self.files,
             "commands": self.commands,
             "yardsticks": sorted(self.yardsticks),
+            "verifying": sorted(self.verifying),
             "rounds": [[result.to_dict() for result in round_] for round_ in self.rounds],
         }
+
+    @classmethod
+    def from_dict(cls, raw: dict[str, Any]) -> CaseReport:
+        """Return what `to_dict` gave."""
+        return cls(
+            raw["case"], raw["title"], raw["size"], raw["files"], raw["commands"],
+            set(raw["yardsticks"]), set(raw["verifying"]),
+            [[Result(**result) for result in round_] for round_ in raw["rounds"]],
+        )  # fmt: skip
 
     def to_markdown(self) -> str:
         """Return the table; a contender is compared with us in the same round only."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from benchmarks.__main__ import store
 from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Result
 from benchmarks.plots import bars
@@ -27,6 +28,18 @@ def row(made: CaseReport, name: str) -> list[str]:
     lines = made.to_markdown().splitlines()
     (line,) = [line for line in lines if line.startswith(f"| {name} ")]
     return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def test_what_is_stored_later_keeps_the_other_cases(tmp_path) -> None:
+    first = report([Result("modelfetch", 1.0), Result("curl", 2.0)])
+    second = replace(report([Result("modelfetch", 3.0)]), letter="b", title="another")
+    store([second], ["a machine"], tmp_path)
+    store([first], ["a machine"], tmp_path)
+    store([replace(second, title="measured again")], ["a machine"], tmp_path)
+    text = (tmp_path / "results.md").read_text()
+    assert text.index("(a) a case") < text.index("(b) measured again")
+    assert "| curl | 2.00" in text
+    assert "another" not in text
 
 
 def test_ratios_are_of_pairs_of_the_same_round_and_not_of_the_medians() -> None:
