@@ -3,7 +3,7 @@
     python -m benchmarks.parts [--quick]
 
 An `Engine` in a process of its own, timed from `download` to the verified file once everything is
-imported, over TLS and plain at full speed. Parts are taken out by patches that no user could want.
+imported, over TLS at full speed. Parts are taken out by patches that no user could want.
 The last line is no engine: `benchmarks.floor`, the least that can be done with aiohttp.
 """
 
@@ -71,20 +71,18 @@ print(json.dumps(asyncio.run(main())))
 
 
 def measure(*, quick: bool, folder: Path) -> dict[str, Any]:
-    """Return `{"size", "rows": {"<line>": {"<part>": [{"seconds", "cpu"}, ...]}}}`."""
+    """Return `{"size", "rows": {"<part>": [{"seconds", "cpu"}, ...]}}`."""
     ensure_tools()
     size, rounds = (64 * MiB, 1) if quick else (2 * GiB, 3)
-    rows: dict[str, dict[str, list[Any]]] = {}
-    for line, case in (("TLS", CASES[0]), ("plain", CASES[1])):
-        served = folder / "served"
-        served.mkdir(exist_ok=True)
-        found = rows[line] = {name: [] for name in (*PARTS, FLOOR)}
-        with staged(case, served, size) as stage:
-            for _ in range(rounds):
-                for name, runs in found.items():
-                    settle(folder, size)
-                    runs.append(taken(name, stage, folder / "run"))
-                    shutil.rmtree(folder / "run")
+    rows: dict[str, list[Any]] = {name: [] for name in (*PARTS, FLOOR)}
+    served = folder / "served"
+    served.mkdir()
+    with staged(CASES[0], served, size) as stage:
+        for _ in range(rounds):
+            for name, runs in rows.items():
+                settle(folder, size)
+                runs.append(taken(name, stage, folder / "run"))
+                shutil.rmtree(folder / "run")
     return {"size": size, "rows": rows}
 
 
@@ -106,19 +104,16 @@ def taken(name: str, stage: Stage, place: Path) -> Any:
 
 
 def to_markdown(raw: dict[str, Any]) -> str:
-    """Return the tables."""
-    parts = []
-    for line, found in raw["rows"].items():
-        whole = statistics.median(taken["cpu"] for taken in next(iter(found.values())))
-        rows = []
-        for name, runs in found.items():
-            cpu = [taken["cpu"] / raw["size"] * 1e9 for taken in runs]
-            share = statistics.median(taken["cpu"] for taken in runs) / whole
-            seconds = middle([taken["seconds"] for taken in runs], "{:.2f}")
-            rows.append((name, seconds, middle(cpu, "{:.2f}"), f"{share:.2f}"))
-        heads = ["", "seconds to the verified file", "CPU s/GB", "of the first's"]
-        parts.append(f"### {raw['size'] / GiB:g} GiB, {line}\n\n" + table(heads, rows))
-    return "\n".join(parts)
+    """Return the table."""
+    whole = statistics.median(it["cpu"] for it in next(iter(raw["rows"].values())))
+    rows = []
+    for name, runs in raw["rows"].items():
+        cpu = [it["cpu"] / raw["size"] * 1e9 for it in runs]
+        share = statistics.median(it["cpu"] for it in runs) / whole
+        seconds = middle([it["seconds"] for it in runs], "{:.2f}")
+        rows.append((name, seconds, middle(cpu, "{:.2f}"), f"{share:.2f}"))
+    heads = ["", "seconds to the verified file", "CPU s/GB", "of the first's"]
+    return f"### {raw['size'] / GiB:g} GiB over TLS\n\n" + table(heads, rows)
 
 
 def main() -> None:
