@@ -27,8 +27,9 @@ from benchmarks.contenders import REPO
 from benchmarks.machine import ensure_tools
 from benchmarks.single import GiB, MiB, child, environment, run, table
 from modelfetch.core.journal import Header, Piece
+from modelfetch.core.lease import Lease
 from modelfetch.core.pieces import SpanSet, piece_end
-from modelfetch.core.transfer import Lease, Transfer
+from modelfetch.core.transfer import Transfer
 from modelfetch.storage.journals import JournalFile, read_journal
 from modelfetch.testing import BytesContent, FakeHub, Stall
 from modelfetch.types import Span

@@ -7,8 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from modelfetch.core.lease import Lease
 from modelfetch.core.retry import Budget
-from modelfetch.core.transfer import Lease, Transfer
+from modelfetch.core.transfer import Transfer
 from modelfetch.shared import Bell, FileProgress, Shared, Signer
 from modelfetch.storage.partial import PartialFile
 

@@ -19,10 +19,10 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
+from modelfetch.core.lease import Lease, mean_speed
 from modelfetch.core.pieces import piece_end
 from modelfetch.core.ranges import Action, Verdict, judge, range_headers
 from modelfetch.core.retry import retry_after
-from modelfetch.core.transfer import Lease
 from modelfetch.crew import Crew
 from modelfetch.errors import HubUnavailable, NetworkError, Offline
 from modelfetch.hub import Source
@@ -52,7 +52,7 @@ class Worker:
         self._shared, self._transfer, self._partial = crew.shared, crew.transfer, crew.partial
         self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
-        self._speed = self._began = 0.0
+        self._speed = self._latency = self._began = 0.0
         self._is_hindered = False
         self._source: Source | None = None
 
@@ -98,7 +98,7 @@ class Worker:
                 if has_worked and not lane.may_stay:
                     break
                 now = self._loop.time()
-                lease = self._transfer.lease(now, self._speed, lane.among)
+                lease = self._transfer.lease(now, self._speed, lane.among, self._latency)
                 if lease is None:
                     break
                 has_worked = True
@@ -144,12 +144,12 @@ class Worker:
 
     @contextlib.asynccontextmanager
     async def _answer(self, source: Source, asked: Span, lane: Lane) -> AsyncIterator[Reply]:
-        is_answered = False
+        is_answered, asked_at = False, self._loop.time()
         try:
             async with self._shared.transport.get(
                 source.url, range_headers(asked), is_new=self._signer.is_distrusted
             ) as reply:
-                is_answered = True
+                is_answered, self._latency = True, self._loop.time() - asked_at
                 yield reply
         except NetworkError:
             if not is_answered:
@@ -232,10 +232,7 @@ class Worker:
         await carried_out(asyncio.create_task(self._write(parts, span, lease, now)))
         lease.position = max(lease.position, span.stop)
         self._progress.landed = max(self._progress.landed, self._transfer.done.size)
-        # A mean that follows changes within a few pieces; the first measure counts in full.
-        speed = span.size / max(elapsed, 1e-6)
-        self._speed = speed if self._speed == 0 else 0.7 * self._speed + 0.3 * speed
-        lease.speed = self._speed
+        self._speed = lease.speed = mean_speed(self._speed, span.size, elapsed)
         self._bell.ring()
         self._crew.look_for_slow(now)
 

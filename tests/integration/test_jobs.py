@@ -366,7 +366,9 @@ async def test_jobs_are_listed_oldest_first_after_a_restart(
 async def test_another_engine_sees_a_job_live_and_its_end(
     hub: FakeHub, settings_for: Settings
 ) -> None:
-    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+    # Two connections might share the tail of a file, which sends a little of it twice.
+    settings = settings_for(hub, connections=1)
+    async with Engine(**settings) as one, Engine(**settings) as two:
         job = await slow_job(hub, one)
         other = await seen_as(two, job, lambda o: o.status.downloaded_bytes > 0)
         assert other.state is JobState.DOWNLOADING
@@ -379,8 +381,7 @@ async def test_another_engine_sees_a_job_live_and_its_end(
         assert seen[-1].state is JobState.COMPLETED
         assert [s.sequence for s in seen] == sorted({s.sequence for s in seen})
         assert other.status.to_dict() == job.status.to_dict()
-    # The sudden speed fills connections that are being given up; a second download would be all.
-    assert hub.bytes_sent_twice(FILE) < CONTENT.size // 2
+    assert hub.bytes_sent_twice(FILE) == 0
 
 
 async def all_of(job: Job) -> list[JobStatus]:
@@ -470,8 +471,10 @@ async def test_requests_of_two_engines_at_once_are_one_job(
     hub: FakeHub, settings_for: Settings
 ) -> None:
     hub.add(REPO, {FILE: CONTENT})
-    hub.rate = 2 * MiB
-    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+    hub.rate = 4 * MiB
+    # Two connections might share the tail of a file, which sends a little of it twice.
+    settings = settings_for(hub, connections=1)
+    async with Engine(**settings) as one, Engine(**settings) as two:
         jobs = await asyncio.gather(
             *(engine.download(REPO, LABEL) for engine in (one, two) for _ in range(5))
         )

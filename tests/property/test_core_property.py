@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from modelfetch.core.job import TRANSITIONS, JobInput
 from modelfetch.core.journal import Encoder, Header, Piece, decode
+from modelfetch.core.lease import Lease
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.core.ranges import Action, judge
-from modelfetch.core.transfer import Lease, Transfer
+from modelfetch.core.transfer import Transfer
 from modelfetch.status import JobState
 from modelfetch.types import Span
 

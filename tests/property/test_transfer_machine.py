@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from modelfetch.core.journal import Encoder, Header, Piece, decode
+from modelfetch.core.lease import Lease
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet, piece_end
 from modelfetch.core.ranges import Action, judge, range_headers
 from modelfetch.core.retry import MAX_RETRY_AFTER, Budget, RetryPolicy, retry_after
-from modelfetch.core.transfer import Lease, Transfer
+from modelfetch.core.transfer import Transfer
 from modelfetch.types import Span
 
 # Some thousand steps in one test take more than a minute on a busy machine.

@@ -6,16 +6,14 @@ A *lease* is the span that one connection fetches now. Leases are handed out low
 that the contiguous front grows and the hash can follow it closely. `claimed` is always exactly the
 bytes done plus the bytes leased, so a lease cut from its gaps cannot overlap another.
 
-A lease is sized by its connection's speed, about `LEASE_SECONDS` of it: long enough that a round
-trip does not matter, short enough that a failure costs little. Ends lie on multiples of
-`ALIGNMENT`, which keeps slice caches from fetching a slice for two requests.
-
 In the tail nothing is left to lease while slow connections still work. Then the lease that will
-take longest is split: its owner stops at the new end, the idle connection fetches the rest. What
-the owner has asked for beyond that is on its way already and comes twice, so a lease is split only
-when it would take `SPLIT_SECONDS` more, or has brought nothing for that long. One that is silent,
-or whose rest is too small to share and far slower than it could be, is *dropped*: its owner is to
-end the request, and the idle connection fetches all of the rest.
+take longest is split, so that both parts end at the same time as far as their speeds are known: its
+owner stops at the new end, the idle connection fetches the rest. What the owner has asked for
+beyond that is on its way already and comes twice, and the other's request takes a round trip before
+it brings anything, so a lease is split only when it would take `SPLIT_SECONDS` more and several
+round trips, or, where its speed is unknown, has brought nothing for `YOUNG_SECONDS`. One that is
+silent, or whose rest is too small to share and far slower than it could be, is *dropped*: its owner
+is to end the request, and the idle connection fetches all of the rest.
 
 Before the tail, too, a lease is dropped whose connection is far slower than the others: another
 connection may lead to a better edge. A silence of all of them is not any one's fault.
@@ -29,77 +27,24 @@ No I/O, no clock: the shell reports what happened and when, and asks.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from statistics import median
 
+from modelfetch.core.lease import ALIGNMENT, MIN_SPLIT, Lease, lease_size
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.types import Span
 
-__all__ = ["Lease", "Transfer", "lease_size"]
+__all__ = ["Transfer"]
 
-ALIGNMENT = 4 << 20
-MIN_LEASE = 4 << 20
-MAX_LEASE = 64 << 20
-LEASE_SECONDS = 2.0
-# Below this a split costs more in a fresh connection than it saves.
-MIN_SPLIT = 512 << 10
-SPLIT_SECONDS = 1.0
+# Below this a split costs more in a request than it saves.
+SPLIT_SECONDS = 0.5
+SPLIT_ROUND_TRIPS = 4.0
+# A lease may take so long to show its speed; a connection that brought something so lately lives.
+YOUNG_SECONDS = 1.0
 # Without a byte for so long, a lease is silent; younger than this, it cannot be judged.
 SILENT_SECONDS = 3.0
 # Far slower than others: by this factor, and by the middle one of so many.
 FAR = 4.0
 MIN_OTHERS = 2
-
-
-@dataclass(slots=True, eq=False)
-class Lease:
-    """A span that one connection is fetching.
-
-    Attributes:
-        position: Offset of the next byte to land; all before it, from the lease's start, is done.
-        stop: End of the lease. It may shrink while the lease is being fetched.
-        since: When it was granted, or bytes of it landed last.
-        speed: Bytes per second of its connection; 0 when unknown.
-        is_dropped: Whether its owner should end the request, whatever came of it.
-        start: Where it began.
-        began: When it was granted.
-    """
-
-    position: int
-    stop: int
-    since: float
-    speed: float = 0.0
-    is_dropped: bool = False
-    start: int = field(init=False)
-    began: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.start, self.began = self.position, self.since
-
-    @property
-    def remaining(self) -> int:
-        """Bytes that have not landed."""
-        return max(0, self.stop - self.position)
-
-    def seconds_left(self, now: float) -> float:
-        """Return how long it will take, as far as one can tell; it grows in a stall."""
-        idle = now - self.since
-        return idle + self.remaining / self.speed if self.speed else idle
-
-    def pace(self, now: float) -> float:
-        """Return the bytes per second of its life."""
-        return (self.position - self.start) / max(now - self.began, 1e-6)
-
-
-def lease_size(speed: float) -> int:
-    """Return the size of a lease for a connection of `speed` bytes per second.
-
-    A power of two from `MIN_LEASE` to `MAX_LEASE`.
-    """
-    size = MIN_LEASE
-    while size < MAX_LEASE and size < speed * LEASE_SECONDS:
-        size *= 2
-    return size
 
 
 class Transfer:
@@ -139,20 +84,23 @@ class Transfer:
         """The leases being fetched, lowest first."""
         return tuple(sorted(self._leases, key=lambda lease: lease.position))
 
-    def lease(self, now: float, speed: float = 0.0, among: int = 1) -> Lease | None:
+    def lease(
+        self, now: float, speed: float = 0.0, among: int = 1, latency: float = 0.0
+    ) -> Lease | None:
         """Give out the next span to fetch; `None` when there is none for now.
 
         Args:
             now: Seconds, of any clock that does not go back.
             speed: Bytes per second of the connection that asks; 0 when unknown.
             among: How many connections share what is left; near the end each gets its part.
+            latency: Seconds from a request of that connection to its answer; 0 when unknown.
         """
         if self._stream is not None:
             return None
         gaps = (gap for span in self._within for gap in self._claimed.gaps(span))
         gap = next(gaps, None)
         if gap is None:
-            return self._split(now, speed)
+            return self._split(now, speed, latency)
         stop = min(gap.stop, gap.start + self._length(gap, speed, among))
         lease = Lease(gap.start, stop, now, speed)
         self._grant(lease)
@@ -215,7 +163,7 @@ class Transfer:
         """Drop the leases whose connections are far slower than the others that live."""
         if self._stream is not None:
             return
-        living = [lease for lease in self._leases if now - lease.since < SPLIT_SECONDS]
+        living = [lease for lease in self._leases if now - lease.since < YOUNG_SECONDS]
         for lease in self._leases:
             speeds = [other.speed for other in living if other is not lease and other.speed]
             if len(speeds) < MIN_OTHERS or now - lease.began < SILENT_SECONDS:
@@ -258,20 +206,20 @@ class Transfer:
         aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
         return aligned - gap.start if aligned > gap.start else wanted
 
-    def _split(self, now: float, speed: float) -> Lease | None:
+    def _split(self, now: float, speed: float, latency: float) -> Lease | None:
         victims = [lease for lease in self._leases if lease.remaining and not lease.is_dropped]
         victim = max(victims, key=lambda lease: lease.seconds_left(now), default=None)
-        if victim is None or victim.seconds_left(now) < SPLIT_SECONDS:
+        if victim is None:
+            return None
+        least = 0.0 if victim.speed else YOUNG_SECONDS
+        if victim.seconds_left(now) < max(least, SPLIT_SECONDS, SPLIT_ROUND_TRIPS * latency):
             return None
         if now - victim.since >= SILENT_SECONDS:
             return self._taken_over(victim, now, speed)
         if victim.remaining < 2 * MIN_SPLIT:
             is_slow = 0 < victim.speed * FAR < speed and now - victim.began >= SILENT_SECONDS
             return self._taken_over(victim, now, speed) if is_slow else None
-        middle = victim.position + victim.remaining // 2
-        on_piece = middle // PIECE_SIZE * PIECE_SIZE
-        cut = on_piece if on_piece > victim.position + MIN_SPLIT else middle
-        return self._cut(victim, cut, now, speed)
+        return self._cut(victim, victim.fair_cut(speed), now, speed)
 
     def _taken_over(self, victim: Lease, now: float, speed: float) -> Lease:
         victim.is_dropped = True

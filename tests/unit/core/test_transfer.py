@@ -1,7 +1,16 @@
 from __future__ import annotations
 
+from modelfetch.core.lease import (
+    ALIGNMENT,
+    MAX_LEASE,
+    MIN_LEASE,
+    MIN_SPLIT,
+    Lease,
+    lease_size,
+    mean_speed,
+)
 from modelfetch.core.pieces import SpanSet
-from modelfetch.core.transfer import ALIGNMENT, MAX_LEASE, MIN_LEASE, Lease, Transfer, lease_size
+from modelfetch.core.transfer import Transfer
 from modelfetch.types import Span
 
 MiB = 1 << 20
@@ -18,6 +27,18 @@ def test_leases_grow_with_speed_within_bounds() -> None:
     assert lease_size(0.0) == MIN_LEASE
     assert lease_size(5.0 * MiB) == 16 * MiB
     assert lease_size(1e12) == MAX_LEASE
+
+
+def test_the_speed_is_a_mean_that_follows() -> None:
+    first = mean_speed(0.0, MiB, 0.5)
+    assert first == 2 * MiB
+    assert mean_speed(first, MiB, 1.0) == 0.7 * 2 * MiB + 0.3 * MiB
+
+
+def test_a_few_bytes_at_once_tell_no_speed() -> None:
+    assert mean_speed(0.0, 1, 0.001) == 0.0
+    assert mean_speed(5.0 * MiB, 17, 0.001) == 5.0 * MiB
+    assert mean_speed(0.0, 1000, 0.25) == 4000, "a trickle is slow"
 
 
 def test_the_lowest_missing_offset_comes_first() -> None:
@@ -52,6 +73,27 @@ def test_what_will_be_there_in_a_moment_is_not_split() -> None:
     transfer = Transfer(8 * MiB, SpanSet())
     taken(transfer, 100.0 * MiB)
     assert transfer.lease(NOW) is None
+
+
+def test_a_split_has_to_save_more_than_a_few_round_trips() -> None:
+    transfer = Transfer(16 * MiB, SpanSet())
+    taken(transfer, 20.0 * MiB)  # 0.8 s
+    assert transfer.lease(NOW, 20.0 * MiB, latency=0.21) is None
+    assert transfer.lease(NOW, 20.0 * MiB, latency=0.19) is not None
+
+
+def test_both_parts_of_a_split_end_at_once() -> None:
+    transfer = Transfer(8 * MiB, SpanSet())
+    slow = taken(transfer, 4.0 * MiB)
+    helper = taken(transfer, 12.0 * MiB)
+    assert (slow.stop, helper.position, helper.stop) == (2 * MiB, 2 * MiB, 8 * MiB)
+
+
+def test_who_is_very_slow_keeps_the_least_there_is() -> None:
+    transfer = Transfer(2 * MiB, SpanSet())
+    slow = taken(transfer, 0.5 * MiB)
+    helper = taken(transfer, 100.0 * MiB)
+    assert slow.stop == helper.position == MIN_SPLIT
 
 
 def test_a_lease_of_unknown_speed_is_split_when_it_brings_nothing() -> None:

@@ -1,0 +1,105 @@
+"""A span that one connection fetches: its size, its pace, where to cut it in two.
+
+A lease is sized by its connection's speed, about `LEASE_SECONDS` of it: long enough that a round
+trip does not matter, short enough that a failure costs little. Ends lie on multiples of
+`ALIGNMENT`, which keeps slice caches from fetching a slice for two requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modelfetch.core.pieces import PIECE_SIZE
+
+__all__ = ["ALIGNMENT", "MAX_LEASE", "MIN_LEASE", "MIN_SPLIT", "Lease", "lease_size", "mean_speed"]
+
+ALIGNMENT = 4 << 20
+MIN_LEASE = 4 << 20
+MAX_LEASE = 64 << 20
+LEASE_SECONDS = 2.0
+# A smaller part costs more in a request than it saves.
+MIN_SPLIT = 256 << 10
+# Less than this, in less time than that, was under way together: its speed is that of a wake-up.
+TELLING_BYTES = 64 << 10
+TELLING_SECONDS = 0.1
+
+
+@dataclass(slots=True, eq=False)
+class Lease:
+    """A span that one connection is fetching.
+
+    Attributes:
+        position: Offset of the next byte to land; all before it, from the lease's start, is done.
+        stop: End of the lease. It may shrink while the lease is being fetched.
+        since: When it was granted, or bytes of it landed last.
+        speed: Bytes per second of its connection; 0 when unknown.
+        is_dropped: Whether its owner should end the request, whatever came of it.
+        start: Where it began.
+        began: When it was granted.
+    """
+
+    position: int
+    stop: int
+    since: float
+    speed: float = 0.0
+    is_dropped: bool = False
+    start: int = field(init=False)
+    began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.start, self.began = self.position, self.since
+
+    @property
+    def remaining(self) -> int:
+        """Bytes that have not landed."""
+        return max(0, self.stop - self.position)
+
+    def seconds_left(self, now: float) -> float:
+        """Return how long it will take, as far as one can tell; it grows in a stall."""
+        idle = now - self.since
+        return idle + self.remaining / self.speed if self.speed else idle
+
+    def pace(self, now: float) -> float:
+        """Return the bytes per second of its life."""
+        return (self.position - self.start) / max(now - self.began, 1e-6)
+
+    def fair_cut(self, speed: float) -> int:
+        """Return where to cut it in two, so that both parts end at once.
+
+        That is on the end of a piece, if there is one near. At least `2 * MIN_SPLIT` must remain.
+
+        Args:
+            speed: Bytes per second of the connection that gets the second part; 0 when unknown.
+        """
+        share = self.speed / (self.speed + speed) if self.speed and speed else 0.5
+        kept = min(max(MIN_SPLIT, int(self.remaining * share)), self.remaining - MIN_SPLIT)
+        on_piece = (self.position + kept) // PIECE_SIZE * PIECE_SIZE
+        return on_piece if on_piece >= self.position + MIN_SPLIT else self.position + kept
+
+
+def lease_size(speed: float) -> int:
+    """Return the size of a lease for a connection of `speed` bytes per second.
+
+    A power of two from `MIN_LEASE` to `MAX_LEASE`.
+    """
+    size = MIN_LEASE
+    while size < MAX_LEASE and size < speed * LEASE_SECONDS:
+        size *= 2
+    return size
+
+
+def mean_speed(speed: float, received: int, seconds: float) -> float:
+    """Return the speed of a connection after one measure more.
+
+    A mean that follows changes within a few pieces; the first measure counts in full. A few bytes
+    that came at once tell nothing: a lease of one byte would make any connection seem slow.
+
+    Args:
+        speed: Bytes per second so far; 0 when unknown.
+        received: Bytes that came since the last measure.
+        seconds: How long they took.
+    """
+    if received < TELLING_BYTES and seconds < TELLING_SECONDS:
+        return speed
+    measured = received / max(seconds, 1e-6)
+    return measured if speed == 0 else 0.7 * speed + 0.3 * measured
