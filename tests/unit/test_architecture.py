@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -162,3 +163,23 @@ def test_help_on_the_command_line_loads_no_client() -> None:
     loaded = {name.partition(".")[0] for name in out.stdout.split()}
     assert "click" in loaded
     assert not loaded & {"aiohttp", "aiofiles", "huggingface_hub", "yarl"}
+    assert not set(out.stdout.split()) & {"modelfetch.cli.cache", "modelfetch.cli.jobs"}
+
+
+def test_a_plan_loads_little_of_huggingface_hub() -> None:
+    code = """
+        import sys
+        from modelfetch import Config
+        from modelfetch.hub import list_files
+        from modelfetch.testing import FakeHub
+        with FakeHub.in_thread() as hub:
+            hub.add("a/b", {"c.gguf": b"GGUF"})
+            for hub.lists_sizes in True, False:
+                assert list_files(Config(endpoint=hub.endpoint), None, "a/b", "main").files
+        print(*sys.modules)
+    """
+    out = subprocess.run(
+        [sys.executable, "-c", dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert "huggingface_hub" in out.stdout.split()
+    assert "huggingface_hub.hf_api" not in out.stdout.split()

@@ -1,10 +1,14 @@
-"""The command line: `get`, `plan`, `quants`, `serve` and `demo`; `cli.cache` keeps house."""
+"""The command line: `get`, `plan`, `quants`, `serve` and `demo`, and commands that are found later.
+
+What a command needs is imported when it runs: a start should not take longer for what is not used.
+"""
 
 from __future__ import annotations
 
 import json
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +17,7 @@ import click
 import modelfetch
 from modelfetch._version import __version__
 from modelfetch.blocking import by_itself
-from modelfetch.cli.cache import COMMANDS
 from modelfetch.cli.display import JsonLines, show_plan, show_saved
-from modelfetch.cli.jobs import jobs
 from modelfetch.cli.options import (
     ENGINE_OPTIONS,
     MODEL_OPTIONS,
@@ -25,7 +27,6 @@ from modelfetch.cli.options import (
     config_of,
     options,
 )
-from modelfetch.cli.quants import show_variants
 from modelfetch.cli.running import exit_code, fail, followed, guarded
 from modelfetch.errors import ModelFetchError
 from modelfetch.offers import ModelVariants
@@ -35,7 +36,25 @@ from modelfetch.web.settings import WebConfig
 __all__ = ["exit_code", "run"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+# command -> its module
+_LATER = {**dict.fromkeys(("ls", "verify", "rm", "prune", "du"), "cache"), "jobs": "jobs"}
+
+
+class _Commands(click.Group):
+    """A group that imports some of its commands when they are asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*self.commands, *_LATER})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _LATER:
+            commands = import_module(f"modelfetch.cli.{_LATER[cmd_name]}").COMMANDS
+            for command in commands:
+                self.add_command(command)
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="modelfetch")
 def _cli() -> None:
     """A model id and a quantization in, verified GGUF files on disk out."""
@@ -87,6 +106,7 @@ def plan(
 @options(*MODEL_OPTIONS)
 def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> None:
     """List what MODEL comes in, what is on disk, and what fits in the memory."""
+    from modelfetch.cli.quants import show_variants
 
     async def work() -> ModelVariants:
         async with modelfetch.Engine(by_itself(config_of(settings))) as engine:
@@ -130,10 +150,6 @@ def demo(size: int, keep: Path | None) -> None:
         sys.exit(show(size, keep))
     except ModelFetchError as error:
         fail(error, as_json=False)
-
-
-for _command in (*COMMANDS, jobs):
-    _cli.add_command(_command)
 
 
 def run() -> None:

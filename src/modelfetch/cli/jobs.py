@@ -20,7 +20,7 @@ from modelfetch.config import Config
 from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel
 
-__all__ = ["jobs"]
+__all__ = ["COMMANDS", "jobs"]
 
 # Those that go on run here until they are over; the others are done at once.
 GOING_ON = ("resume", "retry")
@@ -62,6 +62,9 @@ def jobs(
         click.echo(json.dumps([_object(job) for job in found], indent=2))
     elif action != "forget":
         _show(found)
+
+
+COMMANDS: tuple[click.Command, ...] = (jobs,)
 
 
 async def _done(
