@@ -34,7 +34,7 @@ def test_the_readme_has_an_example_early_and_two_commands() -> None:
     commands = [line[2:] for line in lines if line.startswith("$ pip install")]
     assert commands == [
         "pip install -e '.[cli]' && modelfetch demo",
-        "pip install -e '.[test]' && python -m pytest",
+        "pip install -e '.[test]' && python -m pytest -n 3 --dist loadfile",
     ]
     assert lines.index("```python") < 50
     assert "README.md" in (ROOT / ".ci/run").read_text()

@@ -8,6 +8,7 @@ trip does not matter, short enough that a failure costs little. Ends lie on mult
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import exp
 
 from modelfetch.core.pieces import PIECE_SIZE
 
@@ -22,6 +23,7 @@ MIN_SPLIT = 256 << 10
 # Less than this, in less time than that, was under way together: its speed is that of a wake-up.
 TELLING_BYTES = 64 << 10
 TELLING_SECONDS = 0.1
+MEAN_SECONDS = 0.1
 
 
 @dataclass(slots=True, eq=False)
@@ -91,8 +93,11 @@ def lease_size(speed: float) -> int:
 def mean_speed(speed: float, received: int, seconds: float) -> float:
     """Return the speed of a connection after one measure more.
 
-    A mean that follows changes within a few pieces; the first measure counts in full. A few bytes
-    that came at once tell nothing: a lease of one byte would make any connection seem slow.
+    A mean over about `MEAN_SECONDS`, in which a measure weighs by the time that it took, and not by
+    its bytes: else a burst would count as much as the wait after it, and a worker that comes from a
+    fast connection to a slow one would believe in its speed until too late to share the lease. The
+    first measure counts in full. A few bytes that came at once tell nothing: a lease of one byte
+    would make any connection seem slow.
 
     Args:
         speed: Bytes per second so far; 0 when unknown.
@@ -102,4 +107,5 @@ def mean_speed(speed: float, received: int, seconds: float) -> float:
     if received < TELLING_BYTES and seconds < TELLING_SECONDS:
         return speed
     measured = received / max(seconds, 1e-6)
-    return measured if speed == 0 else 0.7 * speed + 0.3 * measured
+    kept = exp(-seconds / MEAN_SECONDS) if speed else 0.0
+    return kept * speed + (1 - kept) * measured

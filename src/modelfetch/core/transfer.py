@@ -211,8 +211,10 @@ class Transfer:
         victim = max(victims, key=lambda lease: lease.seconds_left(now), default=None)
         if victim is None:
             return None
-        least = 0.0 if victim.speed else YOUNG_SECONDS
-        if victim.seconds_left(now) < max(least, SPLIT_SECONDS, SPLIT_ROUND_TRIPS * latency):
+        least = SPLIT_SECONDS if victim.speed else YOUNG_SECONDS
+        # A mirror that once took half a minute to fetch the file itself does so no more.
+        round_trips = min(SPLIT_ROUND_TRIPS * latency, SILENT_SECONDS)
+        if victim.seconds_left(now) < max(least, round_trips):
             return None
         if now - victim.since >= SILENT_SECONDS:
             return self._taken_over(victim, now, speed)

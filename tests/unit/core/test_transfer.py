@@ -32,7 +32,14 @@ def test_leases_grow_with_speed_within_bounds() -> None:
 def test_the_speed_is_a_mean_that_follows() -> None:
     first = mean_speed(0.0, MiB, 0.5)
     assert first == 2 * MiB
-    assert mean_speed(first, MiB, 1.0) == 0.7 * 2 * MiB + 0.3 * MiB
+    assert MiB < mean_speed(first, MiB // 10, 0.1) < 1.5 * MiB
+    # A quarter of a second of a slow connection outweighs what a fast one brought before.
+    assert mean_speed(20.0 * MiB, MiB // 4, 0.25) < 3 * MiB
+    # Bursts with waits in between: the mean of both, not that of the bursts.
+    speed = 20.0 * MiB
+    for _ in range(20):
+        speed = mean_speed(mean_speed(speed, MiB, 0.001), MiB, 0.099)
+    assert 15 * MiB < speed < 25 * MiB
 
 
 def test_a_few_bytes_at_once_tell_no_speed() -> None:
@@ -80,6 +87,12 @@ def test_a_split_has_to_save_more_than_a_few_round_trips() -> None:
     taken(transfer, 20.0 * MiB)  # 0.8 s
     assert transfer.lease(NOW, 20.0 * MiB, latency=0.21) is None
     assert transfer.lease(NOW, 20.0 * MiB, latency=0.19) is not None
+
+
+def test_one_late_answer_does_not_keep_the_tail_from_being_shared() -> None:
+    transfer = Transfer(8 * MiB, SpanSet())
+    taken(transfer, 2.0 * MiB)  # 4 s
+    assert transfer.lease(NOW, 2.0 * MiB, latency=30.0) is not None
 
 
 def test_both_parts_of_a_split_end_at_once() -> None:
