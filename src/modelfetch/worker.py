@@ -205,6 +205,7 @@ class Worker:
                     held.parts.append(rest[:room])
                     held.stop += len(rest[:room])
                     is_full, rest = len(rest) >= room, rest[room:]
+                    lease.arrived(held.stop, self._loop.time())
                     if is_full or self._loop.time() - held.since >= HOLD_SECONDS:
                         await self._store(held, lease)
                 await self._throttle(len(chunk), held, lease)

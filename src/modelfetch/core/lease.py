@@ -33,11 +33,13 @@ class Lease:
     Attributes:
         position: Offset of the next byte to land; all before it, from the lease's start, is done.
         stop: End of the lease. It may shrink while the lease is being fetched.
-        since: When it was granted, or bytes of it landed last.
+        since: When it was granted, or bytes of it arrived or landed last.
         speed: Bytes per second of its connection; 0 when unknown.
         is_dropped: Whether its owner should end the request, whatever came of it.
         start: Where it began.
         began: When it was granted.
+        front: Offset of the next byte to arrive; what is between `position` and it is about to be
+            written, and need not be fetched by another.
     """
 
     position: int
@@ -47,19 +49,34 @@ class Lease:
     is_dropped: bool = False
     start: int = field(init=False)
     began: float = field(init=False)
+    front: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.start, self.began = self.position, self.since
+        self.start, self.began, self.front = self.position, self.since, self.position
 
     @property
     def remaining(self) -> int:
         """Bytes that have not landed."""
         return max(0, self.stop - self.position)
 
+    @property
+    def to_come(self) -> int:
+        """Bytes that have not arrived."""
+        return max(0, self.stop - self.front)
+
+    def arrived(self, front: int, now: float) -> None:
+        """Record that all before `front` has arrived, though it may not be on disk."""
+        self.front, self.since = front, now
+
+    def landed(self, stop: int, now: float) -> None:
+        """Record that bytes up to `stop` are on disk."""
+        self.position, self.since = max(self.position, stop), now
+        self.front = max(self.front, self.position)
+
     def seconds_left(self, now: float) -> float:
         """Return how long it will take, as far as one can tell; it grows in a stall."""
         idle = now - self.since
-        return idle + self.remaining / self.speed if self.speed else idle
+        return idle + self.to_come / self.speed if self.speed else idle
 
     def pace(self, now: float) -> float:
         """Return the bytes per second of its life."""
@@ -68,15 +85,15 @@ class Lease:
     def fair_cut(self, speed: float) -> int:
         """Return where to cut it in two, so that both parts end at once.
 
-        That is on the end of a piece, if there is one near. At least `2 * MIN_SPLIT` must remain.
+        On the end of a piece, if there is one near. At least `2 * MIN_SPLIT` must be to come.
 
         Args:
             speed: Bytes per second of the connection that gets the second part; 0 when unknown.
         """
         share = self.speed / (self.speed + speed) if self.speed and speed else 0.5
-        kept = min(max(MIN_SPLIT, int(self.remaining * share)), self.remaining - MIN_SPLIT)
-        on_piece = (self.position + kept) // PIECE_SIZE * PIECE_SIZE
-        return on_piece if on_piece >= self.position + MIN_SPLIT else self.position + kept
+        kept = min(max(MIN_SPLIT, int(self.to_come * share)), self.to_come - MIN_SPLIT)
+        on_piece = (self.front + kept) // PIECE_SIZE * PIECE_SIZE
+        return on_piece if on_piece >= self.front + MIN_SPLIT else self.front + kept
 
 
 def lease_size(speed: float) -> int:

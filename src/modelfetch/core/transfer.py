@@ -131,7 +131,7 @@ class Transfer:
         fresh = self.done.add(span)
         self._claimed.add(span)
         self.received += fresh
-        lease.position, lease.since = max(lease.position, span.stop), now
+        lease.landed(span.stop, now)
         return fresh
 
     def release(self, lease: Lease) -> None:
@@ -155,7 +155,7 @@ class Transfer:
         self._stream = lease
         for other in self._leases - {lease}:
             other.stop = other.position
-        lease.position, lease.stop = 0, self.size_bytes
+        lease.position, lease.front, lease.stop = 0, 0, self.size_bytes
         self._claimed.add(Span(0, self.size_bytes))
         return True
 
@@ -218,14 +218,14 @@ class Transfer:
             return None
         if now - victim.since >= SILENT_SECONDS:
             return self._taken_over(victim, now, speed)
-        if victim.remaining < 2 * MIN_SPLIT:
+        if victim.to_come < 2 * MIN_SPLIT:
             is_slow = 0 < victim.speed * FAR < speed and now - victim.began >= SILENT_SECONDS
             return self._taken_over(victim, now, speed) if is_slow else None
         return self._cut(victim, victim.fair_cut(speed), now, speed)
 
     def _taken_over(self, victim: Lease, now: float, speed: float) -> Lease:
         victim.is_dropped = True
-        return self._cut(victim, victim.position, now, speed)
+        return self._cut(victim, victim.front, now, speed)
 
     def _cut(self, victim: Lease, at: int, now: float, speed: float) -> Lease:
         lease = Lease(at, victim.stop, now, speed)

@@ -102,6 +102,26 @@ def test_both_parts_of_a_split_end_at_once() -> None:
     assert (slow.stop, helper.position, helper.stop) == (2 * MiB, 2 * MiB, 8 * MiB)
 
 
+def test_what_has_arrived_is_not_given_to_another() -> None:
+    transfer = Transfer(8 * MiB, SpanSet())
+    lease = taken(transfer, 4.0 * MiB)
+    lease.arrived(5 * MiB, NOW)
+    helper = taken(transfer, 4.0 * MiB)
+    assert lease.stop == helper.position == 6 * MiB
+    lease.arrived(6 * MiB, NOW)
+    transfer.release(lease)
+    assert taken(transfer, 4.0 * MiB).position == 0, "it was not written after all"
+
+
+def test_what_has_arrived_from_a_silent_connection_is_not_fetched_again() -> None:
+    transfer = Transfer(8 * MiB, SpanSet())
+    lease = taken(transfer, 4.0 * MiB)
+    lease.arrived(5 * MiB, NOW)
+    helper = taken(transfer, 4.0 * MiB, now=NOW + 10)
+    assert lease.is_dropped
+    assert (lease.stop, helper.position) == (5 * MiB, 5 * MiB)
+
+
 def test_who_is_very_slow_keeps_the_least_there_is() -> None:
     transfer = Transfer(2 * MiB, SpanSet())
     slow = taken(transfer, 0.5 * MiB)
