@@ -53,6 +53,7 @@ class FileFetcher:
         config: How many connections, and how durable.
         progress: What the job sees.
         inspector: Looks at its first bytes.
+        is_new: Whether the cache had no partial of it when the job began.
     """
 
     def __init__(
@@ -64,11 +65,13 @@ class FileFetcher:
         config: Config,
         progress: FileProgress,
         inspector: Inspector,
+        *,
+        is_new: bool = False,
     ) -> None:
         self._shared, self._file, self._paths = shared, file, paths
         self._signer = Signer(locate)
         self._config, self._progress = config, progress
-        self._inspector = inspector
+        self._inspector, self._is_new = inspector, is_new
         self._bell = Bell()
         self._was_mended = self._was_fetched_again = False
 
@@ -88,8 +91,10 @@ class FileFetcher:
         self._progress.verified = True
 
     async def _fetch(self, is_alone: bool) -> None:
-        durable = self._config.durable
-        partial = PartialFile(self._paths, self._file, durable=durable, alone=is_alone)
+        durable, is_new = self._config.durable, is_alone and self._is_new
+        partial = PartialFile(
+            self._paths, self._file, durable=durable, alone=is_alone, is_new=is_new
+        )
         try:
             await self._shared.offload(partial.open)
             await self._fill(partial)

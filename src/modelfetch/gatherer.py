@@ -30,8 +30,10 @@ from modelfetch.types import LocalModel, Plan, PlannedFile
 __all__ = ["Gatherer", "published"]
 
 # A few files at once hide the hashing of one behind the transfer of another; more would only
-# split the same connections further.
+# split the same connections further. Of small ones, which have one request each, a file is mostly
+# waiting: for the Hub, for the CDN, for the disk.
 FILES_AT_ONCE = 3
+SMALL_AT_ONCE, SMALL_BYTES = 8, 1 << 20
 
 
 class Gatherer:
@@ -83,17 +85,19 @@ class Gatherer:
         # Another program may have put a file into the snapshot itself, where it could make no link.
         files = await self._shared.offload(snapshots.missing, self._layout, self._plan)
         missing = {file.path for file in files}
+        begun = await self._shared.offload(self._layout.unfinished, self._plan.repo)
         for file in self._plan.files:
             if file.path not in missing:
                 progress[file.path].landed = file.size_bytes
                 progress[file.path].verified = True
-        turns = asyncio.Semaphore(FILES_AT_ONCE)
+        few, many = asyncio.Semaphore(FILES_AT_ONCE), asyncio.Semaphore(SMALL_AT_ONCE)
 
         async def fetch_one(file: PlannedFile) -> None:
-            async with turns:
+            async with many if file.size_bytes <= SMALL_BYTES else few:
                 if await self._adopter.adopt(file, progress[file.path]):
                     return
-                await self._fetcher(file, progress[file.path]).run()
+                is_new = file.blob_name not in begun
+                await self._fetcher(file, progress[file.path], is_new=is_new).run()
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -129,7 +133,7 @@ class Gatherer:
     async def _is_joined(self) -> bool:
         return await self._shared.offload(snapshots.is_joined, self._layout, self._plan)
 
-    def _fetcher(self, file: PlannedFile, progress: FileProgress) -> FileFetcher:
+    def _fetcher(self, file: PlannedFile, progress: FileProgress, *, is_new: bool) -> FileFetcher:
         plan, transport = self._plan, self._shared.transport
         return FileFetcher(
             self._shared,
@@ -139,6 +143,7 @@ class Gatherer:
             self._config,
             progress,
             self._inspector(file, progress),
+            is_new=is_new,
         )
 
     def _inspector(self, file: PlannedFile, progress: FileProgress) -> Inspector:

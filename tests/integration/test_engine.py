@@ -26,7 +26,8 @@ from modelfetch import (
     metadata,
 )
 from modelfetch.core.retry import RetryPolicy
-from modelfetch.testing import FakeHub, PositionCoded, Stall, Status, build_gguf
+from modelfetch.storage import layout
+from modelfetch.testing import BytesContent, FakeHub, PositionCoded, Stall, Status, build_gguf
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -81,6 +82,54 @@ async def test_a_split_model_and_its_projector_are_one_job(hub: FakeHub, engine:
     for file, content in zip(model.files, shards.values(), strict=False):
         assert_same(file.path, content)
     assert job.status.total_size_bytes == model.total_size_bytes == 3 * MiB + 6 + MiB // 2
+
+
+def split(count: int, size_bytes: int = 2000) -> dict[str, BytesContent]:
+    return {
+        f"m-Q8_0-{n:05}-of-{count:05}.gguf": build_gguf(size_bytes=size_bytes, split=(n - 1, count))
+        for n in range(1, count + 1)
+    }
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(("size", "at_once"), [(2000, 8), (2 * MiB, 3)])
+async def test_of_small_files_more_are_fetched_at_once(
+    hub: FakeHub, settings_for: Settings, size: int, at_once: int
+) -> None:
+    hub.add(REPO, split(12, size))
+    hub.script(Stall(0), times=None)
+
+    def located() -> int:
+        return len({request.file for request in hub.requests("hub") if request.file})
+
+    async with Engine(**settings_for(hub, read_timeout=60.0)) as engine:
+        job = await engine.download(REPO, "Q8_0")
+        while located() < at_once:
+            await asyncio.sleep(0.001)
+        assert located() == at_once
+        await job.cancel()
+
+
+async def test_the_cache_is_not_searched_for_each_file(
+    hub: FakeHub, settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A search takes as long as there are files, so that many would take the square of it."""
+    searched: list[Path] = []
+
+    def names_in(folder: Path) -> list[str]:
+        searched.append(folder)
+        return layout_names_in(folder)
+
+    layout_names_in = layout.names_in
+    monkeypatch.setattr(layout, "names_in", names_in)
+    counts = []
+    for count in (2, 12):
+        hub.add(REPO, split(count))
+        searched.clear()
+        async with Engine(**settings_for(hub, isolation="thread")) as engine:
+            await (await engine.download(REPO, "Q8_0")).result()
+        counts.append(len(searched))
+    assert counts[0] == counts[1] > 0
 
 
 async def test_a_second_request_finds_it_and_asks_the_cdn_for_nothing(

@@ -39,13 +39,16 @@ _open: set[tuple[int, int]] = set()
 _claiming = threading.Lock()
 
 
-def claim(paths: BlobPaths, header: Header, *, alone: bool) -> tuple[BlobPaths, int]:
+def claim(
+    paths: BlobPaths, header: Header, *, alone: bool, is_new: bool = False
+) -> tuple[BlobPaths, int]:
     """Open a partial that nobody else has open, with what an idle one holds.
 
     Args:
         paths: Those of the blob.
         header: The journal's, from now on.
         alone: Whether a lock keeps everybody else out.
+        is_new: Whether no partial is looked for: a look takes as long as the folder has names.
 
     Returns:
         Its paths, and its file descriptor, which is for `close`.
@@ -55,7 +58,7 @@ def claim(paths: BlobPaths, header: Header, *, alone: bool) -> tuple[BlobPaths, 
     """
     target = paths if alone else paths.private(secrets.token_hex(4))
     with _claiming:
-        if not (alone and paths.partial.exists()):
+        if not (is_new or (alone and paths.partial.exists())):
             idle = [one for one in paths.partials() if _is_idle(one, header)]
             idle.sort(key=lambda one: allocated_bytes(one.partial), reverse=True)
             any(_take_over(one, target, header) for one in idle)

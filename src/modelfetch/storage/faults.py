@@ -10,7 +10,7 @@ from pathlib import Path
 
 from modelfetch.errors import InsufficientSpace, StorageError
 
-__all__ = ["storage_errors"]
+__all__ = ["cut_short", "storage_errors"]
 
 _WINDOWS = os.name == "nt"
 _LONGEST_THERE = 259  # characters, unless the system is told to take more
@@ -62,3 +62,8 @@ def storage_errors(path: Path) -> Iterator[None]:
                 f"No room for {where}: {text}.", hint=hint, path=where
             ) from error
         raise StorageError(f"Cannot use {where}: {text}.", hint=hint, path=where) from error
+
+
+def cut_short(path: Path) -> StorageError:
+    """Return the error that a file has less than was written to it."""
+    return StorageError(f"{path} was cut short by somebody.", path=str(path))

@@ -1,11 +1,15 @@
-"""A journal as a file: begun whole, then only appended to (`core.journal` has the format)."""
+"""A journal as a file: begun whole, then only appended to (`core.journal` has the format).
+
+One that says nothing yet, of a blob that had none, has nothing to lose in a power cut: it becomes
+durable, with its name, at the first flush. A file that is fetched within a second never needs that.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 from modelfetch.core.journal import Encoder, Header, Journal, Piece, decode
@@ -45,7 +49,7 @@ class JournalFile:
 
     Args:
         path: Where it is.
-        durable: Whether its beginning, and that it is there, is to survive a power cut.
+        durable: Whether what it says, and that it is there, is to survive a power cut.
 
     Attributes:
         pieces: Pieces that it names.
@@ -56,6 +60,7 @@ class JournalFile:
         self._path, self._durable = path, durable
         self._encoder = Encoder()
         self._fd = -1
+        self._has_durable_name = True
         self.is_sound = False
 
     @property
@@ -63,7 +68,7 @@ class JournalFile:
         """How many pieces it names."""
         return self._encoder.pieces
 
-    def begin(self, header: Header, durable: Iterable[Piece], written: Iterable[Piece]) -> None:
+    def begin(self, header: Header, durable: Sequence[Piece], written: Sequence[Piece]) -> None:
         """Replace the file by one that says this; a reader sees the old one or the new.
 
         Raises:
@@ -73,6 +78,8 @@ class JournalFile:
         self.is_sound = False
         self._encoder = Encoder()
         draft = self._path.with_name(f"{self._path.name}.tmp")
+        # An older one must not come back: it may vouch for what is being replaced.
+        says_something = bool(durable or written) or os.path.lexists(self._path)
         try:
             with contextlib.suppress(FileNotFoundError):
                 if draft.lstat().st_nlink > 1:
@@ -80,7 +87,7 @@ class JournalFile:
             fd = os.open(draft, _NEW, 0o666)
             try:
                 disk.write_at(fd, [self._encoder.whole(header, durable, written)], 0)
-                if self._durable:
+                if self._durable and says_something:
                     disk.flush(fd)
             finally:
                 os.close(fd)
@@ -89,8 +96,9 @@ class JournalFile:
             with contextlib.suppress(OSError):
                 draft.unlink(missing_ok=True)
             raise
-        if self._durable:
+        if self._durable and says_something:
             fsync_folder(self._path.parent)
+        self._has_durable_name = says_something
         self._fd = os.open(self._path, _APPEND)
         self.is_sound = True
 
@@ -112,11 +120,14 @@ class JournalFile:
         self._append(self._encoder.closed())
 
     def flush(self) -> None:
-        """Make durable what was appended.
+        """Make durable what it says, and its name.
 
         Raises:
             OSError: The disk failed.
         """
+        if not self._has_durable_name:
+            fsync_folder(self._path.parent)
+            self._has_durable_name = True
         disk.flush(self._fd)
 
     def close(self) -> None:

@@ -10,8 +10,7 @@ Order is everything here (`core.journal` says why):
 The file is nobody else's while it is open (`storage.claims`), so what is published is written no
 more.
 
-Methods block and may run in several threads at once; the caller keeps `close`, `publish` and
-`reject` for when no other call runs.
+Methods block. Several may run at once, but for `close`, `publish` and `reject`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.errors import StorageError
 from modelfetch.storage import claims, disk
 from modelfetch.storage.checksums import crc32
-from modelfetch.storage.faults import storage_errors
+from modelfetch.storage.faults import cut_short, storage_errors
 from modelfetch.storage.journals import JournalFile
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.records import fsync_folder
@@ -51,6 +50,7 @@ class PartialFile:
         file: What it will be.
         durable: Whether to flush at all.
         alone: Whether a lock keeps everybody else from this blob.
+        is_new: Whether nobody has left anything of it under another name.
 
     Attributes:
         done: The bytes found on disk at opening; the caller's to keep from then on.
@@ -58,9 +58,10 @@ class PartialFile:
     """
 
     def __init__(
-        self, paths: BlobPaths, file: RemoteFile, *, durable: bool = True, alone: bool = False
-    ) -> None:
-        self._paths = paths
+        self, paths: BlobPaths, file: RemoteFile, *,
+        durable: bool = True, alone: bool = False, is_new: bool = False,
+    ) -> None:  # fmt: skip
+        self._paths, self._is_new = paths, is_new
         self._file, self._durable, self._alone = file, durable, alone
         self._lock = threading.Lock()
         self._buffer: memoryview | None = None
@@ -81,7 +82,9 @@ class PartialFile:
         with storage_errors(self._paths.partial):
             self._paths.partial.parent.mkdir(parents=True, exist_ok=True)
             self._header = header_now(self._file)
-            self._paths, self._fd = claims.claim(self._paths, self._header, alone=self._alone)
+            alone, is_new = self._alone, self._is_new
+            claimed = claims.claim(self._paths, self._header, alone=alone, is_new=is_new)
+            self._paths, self._fd = claimed
             self._journal = JournalFile(self._paths.journal, durable=self._durable)
             disk.allocate(self._fd, self._file.size_bytes)
             durable, written = recovered(self._paths.journal, self._fd, self._header)
@@ -165,8 +168,7 @@ class PartialFile:
                 window = self._buffer[: min(PIECE_SIZE, span.stop - offset)]
                 count = disk.read_at(self._fd, window, offset)
                 if count == 0:
-                    path = str(self._paths.partial)
-                    raise StorageError(f"{path} was cut short by somebody.", path=path)
+                    raise cut_short(self._paths.partial)
                 hasher.update(window[:count])
                 offset += count
 
@@ -180,8 +182,7 @@ class PartialFile:
         with storage_errors(self._paths.partial):
             count = disk.read_at(self._fd, data, span.start)
         if count < span.size:
-            path = str(self._paths.partial)
-            raise StorageError(f"{path} was cut short by somebody.", path=path)
+            raise cut_short(self._paths.partial)
         return bytes(data)
 
     def damaged(self) -> list[Span]:
