@@ -37,6 +37,7 @@ from modelfetch.settings import (
     hubs_boolean,
     is_field_value,
     is_token,
+    least_rate,
     names_of,
     parse_rate,
     paths_of,
@@ -159,7 +160,7 @@ class Config:
         default_factory=setting("endpoints", names_of, lambda: names_of(""))
     )
     slow_endpoint_rate: float = field(
-        default_factory=setting("slow_endpoint_rate", parse_rate, lambda: 1e6)
+        default_factory=setting("slow_endpoint_rate", least_rate, lambda: 1e6)
     )
     token: str | bool | None = field(
         default_factory=setting("token", token_of, lambda: None), repr=False

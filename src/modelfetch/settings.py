@@ -29,6 +29,7 @@ __all__ = [
     "hubs_boolean",
     "is_field_value",
     "is_token",
+    "least_rate",
     "names_of",
     "parse_rate",
     "paths_of",
@@ -70,6 +71,11 @@ def parse_rate(text: str) -> float:
     if match is None or float(match[1]) == 0:
         raise ValueError(f"{text!r} is not a rate; try 20M for 20 million bytes per second")
     return float(match[1]) * _UNITS[match[2].lower()]
+
+
+def least_rate(text: str) -> float:
+    """Return what `parse_rate` does, and 0 for `0`. Raises: as `parse_rate`."""
+    return 0.0 if text.strip() == "0" else parse_rate(text)
 
 
 def boolean(text: str) -> bool:

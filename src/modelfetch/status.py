@@ -80,7 +80,8 @@ class JobStatus:
         estimated_completion: When it will end at this speed; `None` when unknown.
         completed_at: When it ended well.
         error: `{"type", "message"}` of a failed job.
-        pause_reason: Why a paused job waits: somebody asked, or the disk is full.
+        pause_reason: Why a paused job waits: somebody asked, the disk is full, or the engine or the
+            process that ran it has ended.
         connections: Connections that are receiving now.
         is_queued: Whether the job is `downloading` and waits for its turn.
         files: Progress by file.

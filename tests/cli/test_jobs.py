@@ -98,7 +98,7 @@ def test_resume_goes_on_here_and_prints_the_path(
     assert job["status"] == "paused"
     sent = hub.sent_bytes()
     hub.rate = None
-    done = modelfetch("jobs", "resume", job_id)
+    done = modelfetch("jobs", "resume", job_id, "--proxy", "0", "--header", "X-Gate: 1")
     assert done.exit_code == 0, done.output
     assert_same(Path(done.stdout.strip()), coded(SIZE))
     assert "100.0%" in done.stderr

@@ -60,6 +60,14 @@ async def stocked(hub: FakeHub, engine: Engine) -> AsyncIterator[str]:
     yield commit
 
 
+async def test_a_commit_whose_ref_cannot_be_written_is_found_all_the_same(
+    stocked: str, engine: Engine, place: Path
+) -> None:
+    folder(place).joinpath("refs", stocked, "in the way").mkdir(parents=True)
+    job = await engine.download(REPO, "Q8_0", revision=stocked)
+    assert_same((await job.result()).path, CONTENT[Q8])
+
+
 def folder(place: Path) -> Path:
     return place / "models--acme--tiny-GGUF"
 

@@ -154,6 +154,24 @@ def test_a_shared_file_that_we_have_checksums_of_is_not_moved_either(
     assert not list(blob(place, Q4).parent.glob("*.incomplete"))
 
 
+def test_a_model_that_was_fetched_at_a_commit_stays(hub: FakeHub, tmp_path: Path) -> None:
+    """No branch names the commit once it has moved on, so its ref has its own name."""
+    place, settings = tmp_path / "ours", {"endpoint": hub.endpoint, "token": False}
+    hub.add(REPO, dict(CONTENT))
+    commit = modelfetch.fetch(REPO, "Q8_0", cache_dir=place, **settings).commit
+    pinned = modelfetch.fetch(REPO, "Q4_K_M", revision=commit, cache_dir=place, **settings)
+    hub.add(REPO, {**CONTENT, Q8: b"GGUF of later"})
+    modelfetch.fetch(REPO, "Q8_0", cache_dir=place, check_gguf=False, **settings)
+    Cache(place).prune(dry_run=False, older_than=-60)
+    assert pinned.path.read_bytes() == CONTENT[Q4].read(0, CONTENT[Q4].size)
+    assert warnings_of(place) == []
+    (repo,) = scan_cache_dir(place).repos
+    assert set(repo.refs) == {"main", commit}
+    Cache(place).remove(REPO)
+    assert not pinned.path.exists()
+    assert warnings_of(place) == []
+
+
 def test_a_clean_up_takes_what_its_interrupted_downloads_left(place: Path) -> None:
     name = CONTENT[Q8].sha256
     for leftover in (f"{name}.incomplete", f"{name}.0a1b2c3d.incomplete"):

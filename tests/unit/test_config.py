@@ -32,7 +32,7 @@ FIELDS: dict[str, tuple[str, Any, list[str]]] = {
     "offline": ("yes", True, ["maybe"]),
     "connections": ("3", 3, ["0", "129", "x", "1.5"]),
     "max_bytes_per_second": ("20M", 20e6, ["nan", "0", "-1"]),
-    "slow_endpoint_rate": ("2M", 2e6, ["nan", "-1"]),
+    "slow_endpoint_rate": ("0", 0.0, ["nan", "-1"]),
     "include_mmproj": ("0", False, ["none"]),
     "memory_bytes": ("12G", 12_000_000_000, ["0", "much"]),
     "durable": ("off", False, ["x"]),

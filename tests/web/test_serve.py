@@ -129,6 +129,11 @@ def test_a_stop_pauses_the_job_and_ends_the_streams(
         # It takes five at most, of which a busy machine may make more.
         assert (code, seconds < 15) == (0, True), said
         assert "Traceback" not in said
+        logged = [line.partition("modelfetch.serve: ")[2] for line in said.splitlines()]
+        job_id = job["job_id"]
+        assert [line for line in logged if line] == [
+            f"{job_id} downloading", f"{job_id} paused: The engine that ran it was closed."
+        ]  # fmt: skip
     hub.rate = None
     hub.reset_log()
     with served(hub, tmp_path) as server:

@@ -160,7 +160,7 @@ def _rm(model: str, quantization: str | None, cache_dir: Path | None, as_json: b
     ),
 )
 def _prune(yes: bool, older_than: float, cache_dir: Path | None, as_json: bool) -> None:
-    """Remove unfinished downloads, revisions without a name, and what no model needs."""
+    """Remove unfinished downloads, those of paused jobs too, and what no ref names."""
     removal = Cache(cache_dir).prune(dry_run=not yes, older_than=older_than)
     _show_removal(removal, as_json)
     if removal.dry_run and removal.items and not as_json:

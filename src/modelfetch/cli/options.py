@@ -66,8 +66,7 @@ _ENDPOINT = option("--endpoint", metavar="URL", help="The Hub; HF_ENDPOINT sets 
 _TOKEN = option("--token", help="Access token; HF_TOKEN sets it too.")
 _CONNECTIONS = option("--connections", type=int, metavar="N", help="At once, over all files.")
 _LIMIT_RATE = option("--limit-rate", type=_Rate(), help="Such as 20M: bytes per second, at most.")
-JOB_OPTIONS = (_CACHE_DIR, _ENDPOINT, _TOKEN, _CONNECTIONS, _LIMIT_RATE)
-ENGINE_OPTIONS = (
+_NETWORK = (
     _CACHE_DIR,
     _ENDPOINT,
     option("--endpoints", metavar="URL,URL", help="In this order, --endpoint among them."),
@@ -83,6 +82,10 @@ ENGINE_OPTIONS = (
         help="Sent to the endpoint only; may be given again.  [env var: MODELFETCH_HEADERS]",
     ),
     option("--allow-http-token", is_flag=True, help="Send it over http, for all to read."),
+)
+JOB_OPTIONS = (*_NETWORK, _CONNECTIONS, _LIMIT_RATE)
+ENGINE_OPTIONS = (
+    *_NETWORK,
     option("--no-mmproj", is_flag=True, help="Leave out the multimodal projector."),
     option("--catalog", type=click.Path(path_type=Path), help="A model.yaml, or a folder of such."),
     click.option(
@@ -115,7 +118,11 @@ TRANSFER_OPTIONS = (
         multiple=True,
         help="A folder to look for the files in before they are fetched; may be given again.",
     ),
-    click.option("--no-adopt", is_flag=True, help="Fetch what other programs here have, too."),
+    click.option(
+        "--no-adopt",
+        is_flag=True,
+        help="Fetch what other programs here have, too.  [env var: MODELFETCH_ADOPT=0]",
+    ),
     option("--local-dir", type=click.Path(path_type=Path), help="Put the files here too."),
     option(
         "--layout",

@@ -189,10 +189,24 @@ def _show(layout: Layout, plan: Plan) -> None:
         pointer = layout.snapshot(plan.repo, plan.commit, file.path)
         if not shows(layout, pointer, file):
             place(layout, plan, pointer, file)
-    if plan.revision != plan.commit and is_safe_path(plan.revision):
-        ref = layout.ref(plan.repo, plan.revision)
-        if read_text(ref) != plan.commit:
-            write_text(ref, plan.commit)
+    if is_safe_path(plan.revision):
+        _set_ref(layout, plan)
+
+
+def _set_ref(layout: Layout, plan: Plan) -> None:
+    """Let the revision that was asked for name its commit.
+
+    A commit has a ref too: what no ref names, a clean-up removes. It is found without one, so one
+    that cannot be written, as in a cache that is only read, is no error.
+    """
+    ref = layout.ref(plan.repo, plan.revision)
+    if read_text(ref) == plan.commit:
+        return
+    try:
+        write_text(ref, plan.commit)
+    except OSError:
+        if plan.revision != plan.commit:
+            raise
 
 
 def local_model(layout: Layout, plan: Plan) -> LocalModel:

@@ -38,6 +38,7 @@ STATUSES: dict[str, int] = {
     "hub_unavailable": 502,
     "network_error": 502,
     "integrity_error": 502,
+    "unusable_model": 502,
     "unavailable": 503,
     "timeout": 504,
     "insufficient_space": 507,
