@@ -1,7 +1,8 @@
 """What runs in a process of its own, beside the host's: the transfers of one engine.
 
 It lives for as long as the other end of its socket does. When the host dies, by `kill -9` too, the
-socket ends, and all that came is flushed and journalled as for a pause.
+socket ends, and all that came is flushed and journalled as for a pause. A child that the host has
+forked keeps the socket open; so it also looks whether its parent is still the same.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from modelfetch.storage.layout import Layout
 __all__ = ["main"]
 
 TELL_SECONDS = 0.1
+ORPHAN_SECONDS = 0.5
 # Where the processor is short, the host goes first: measured, it then answers almost as if idle.
 NICENESS = 10
 _log = logging.getLogger(__name__)
@@ -63,11 +65,20 @@ async def _serve(descriptor: int) -> None:
     layout = Layout(begin.config.cache_dir, begin.config.use_symlinks)
     carrier = Carrier(begin.config, offload, layout)
     send(writer, Ready())
+    watching = asyncio.create_task(_end_with_parent(reader))
     try:
         await _Service(carrier, writer).serve(reader)
     finally:
+        watching.cancel()
         await carrier.close()
         offload.close()
+
+
+async def _end_with_parent(reader: asyncio.StreamReader) -> None:
+    host = os.getppid()
+    while os.getppid() == host:  # noqa: ASYNC110 - no event tells
+        await asyncio.sleep(ORPHAN_SECONDS)
+    reader.feed_eof()
 
 
 class _Service:

@@ -123,10 +123,16 @@ class Beside:
 
     async def close(self) -> None:
         """End the process; nothing may be running. Harmless when closed."""
-        if self._writer is not None:
-            self._writer.close()
-        if self._listening is not None:
-            await asyncio.wait({self._listening})
+        writer, self._writer = self._writer, None
+        try:
+            if writer is not None and not writer.is_closing():
+                # Closing would not do: a child that the host has forked has the socket too.
+                writer.write_eof()
+            if self._listening is not None:
+                await asyncio.wait({self._listening})
+        finally:
+            if writer is not None:
+                writer.close()
 
     async def _run_once(
         self,

@@ -180,21 +180,31 @@ class Signer:
     def _is_due(self) -> bool:
         return self._renew_at is not None and asyncio.get_running_loop().time() >= self._renew_at
 
-    def accepted(self, etag: str | None) -> None:
+    # An answer may come from a URL that has been renewed since: it says nothing of the new one.
+
+    def etag_of(self, source: Source) -> str | None:
+        """Return what an answer from `source` must have as its validator; `None` for any."""
+        return self.etag if source is self.source else None
+
+    def accepted(self, source: Source, etag: str | None) -> None:
         """Note that a URL was good, and the validator of what it gave."""
-        self._refusals = 0
-        self.etag = self.etag or etag
+        if source is self.source:
+            self._refusals = 0
+            self.etag = self.etag or etag
 
-    def gave_range(self) -> None:
-        """Note that the host of the URL has answered with the range that was asked for."""
-        self._gives_ranges, self._wholes = True, 0
+    def gave_range(self, source: Source) -> None:
+        """Note that the host of a URL has answered with the range that was asked for."""
+        if source is self.source:
+            self._gives_ranges, self._wholes = True, 0
 
-    def means_whole(self) -> bool:
+    def means_whole(self, source: Source) -> bool:
         """Return whether a 200 says that the host has no ranges, rather than that it stumbled.
 
         A host that has given ranges is believed only the third time in a row: taking the file as
         one stream throws away what other connections are at.
         """
+        if source is not self.source:
+            return False
         self._wholes += 1
         return not self._gives_ranges or self._wholes >= MAX_WHOLES
 

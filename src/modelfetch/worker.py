@@ -127,19 +127,20 @@ class Worker:
         asked = Span(lease.position, lease.stop)
         size = self._transfer.size_bytes
         async with self._answer(source, asked, lane) as reply:
-            verdict = judge(asked, size, self._signer.etag, reply.status, reply.headers)
+            etag = self._signer.etag_of(source)
+            verdict = judge(asked, size, etag, reply.status, reply.headers)
             if verdict.action is Action.WAIT:
                 lane.refused(self._loop.time())
             if verdict.span is None:
                 raise self._refusal(verdict, reply, source)
             if verdict.action is Action.WRITE:
-                self._signer.gave_range()
-            elif not self._signer.means_whole():
+                self._signer.gave_range(source)
+            elif not self._signer.means_whole(source):
                 raise self._refusal(_STUMBLED, reply, source)
             elif not self._transfer.begin_stream(lease):
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
-            self._signer.accepted(verdict.etag)
+            self._signer.accepted(source, verdict.etag)
             await self._receive(reply, lease, verdict.span, lane)
 
     @contextlib.asynccontextmanager

@@ -196,6 +196,63 @@ async def test_when_the_host_is_killed_its_process_ends_and_the_bytes_are_kept(
     assert hub.sent_bytes() < content.size + sent
 
 
+FORKING = """
+import asyncio, os, signal, sys
+from modelfetch import Engine
+
+async def main(endpoint, cache, repo, label):
+    async with Engine(endpoint=endpoint, cache_dir=cache, state_dir=cache + "/state", token=False,
+                      isolation="process", adopt=False) as engine:
+        job = await engine.download(repo, label)
+        async for status in job.events():
+            if status.downloaded_bytes:
+                break
+        forked = os.fork()
+        if not forked:
+            signal.pause()
+        print(forked, engine._transfers._beside._process.pid, flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        await job.pause()
+        await job.resume()
+    os.kill(forked, 0)
+    print("closed", flush=True)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("is_killed", [False, True])
+async def test_a_child_that_the_host_forked_keeps_nothing_going(
+    hub: FakeHub, place: Path, is_killed: bool
+) -> None:
+    """It has the host's end of the socket, and the locks, for as long as it lives."""
+    hub.add(REPO, {FILE: coded(8 * MiB)})
+    hub.rate = SLOW
+    # Not asyncio's, which waits for the pipes to be closed by all who have them.
+    host = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", FORKING, hub.endpoint, str(place), REPO, LABEL],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert host.stdin is not None
+    assert host.stdout is not None
+    forked, child = map(int, (await asyncio.to_thread(host.stdout.readline)).split())
+    try:
+        if is_killed:
+            host.kill()
+        else:
+            host.stdin.write("\n")
+            host.stdin.flush()
+            assert await asyncio.to_thread(host.stdout.readline) == "closed\n"
+        await asyncio.to_thread(host.wait)
+        while Path(f"/proc/{child}").exists() and _state(child) != "Z":
+            await asyncio.sleep(0.02)
+    finally:
+        os.kill(forked, signal.SIGKILL)
+        host.kill()
+        host.communicate()
+
+
 def _state(pid: int) -> str:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

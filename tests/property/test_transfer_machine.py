@@ -229,6 +229,7 @@ class Process:
             span = Span(one.at, piece_end(one.at, stop))
             one.writing = self.transfer.reserve(span)
             one.at = span.stop
+            one.lease.arrived(one.at, one.lease.since)
 
     def end_write(self, number: int, now: float, *, is_written: bool) -> None:
         one = self.open[number]

@@ -8,7 +8,7 @@ import pytest
 
 from modelfetch.errors import HubUnavailable, ModelNotFound
 from modelfetch.hub import Source
-from modelfetch.shared import Signer
+from modelfetch.shared import MAX_WHOLES, Signer
 
 AT_ONCE = 1e-9
 
@@ -73,3 +73,28 @@ async def test_all_who_wait_for_one_answer_share_it_if_it_is_an_error_too() -> N
     assert all(isinstance(error, HubUnavailable) for error in found)
     assert hub.asked == 1
     assert await signer.current() == Source("https://cdn.example/2")
+
+
+async def renewed() -> tuple[Signer, Source, Source]:
+    """A signer whose first URL was renewed while an answer from it was on its way."""
+    signer = Signer(Hub(None, None).locate)
+    old = await signer.current()
+    signer.refused(old)
+    return signer, old, await signer.current()
+
+
+async def test_the_validator_of_an_old_url_is_not_asked_of_the_new_one() -> None:
+    signer, old, new = await renewed()
+    signer.accepted(old, '"old edge"')
+    assert signer.etag_of(new) is None
+    signer.accepted(new, '"new edge"')
+    assert (signer.etag_of(new), signer.etag_of(old)) == ('"new edge"', None)
+
+
+async def test_that_an_old_url_gave_ranges_says_nothing_of_the_new_one() -> None:
+    signer, old, new = await renewed()
+    signer.gave_range(old)
+    assert not signer.means_whole(old)
+    assert signer.means_whole(new)
+    signer.gave_range(new)
+    assert [signer.means_whole(new) for _ in range(MAX_WHOLES)] == [False, False, True]

@@ -29,7 +29,7 @@ class Server:
         """Run an example of the documentation, and return what it prints."""
         port = self.url.rpartition(":")[2]
         done = subprocess.run(
-            ["sh", "-c", command.replace("1234", port)],
+            ["sh", "-c", command.replace(":1234", f":{port}")],
             capture_output=True,
             text=True,
             check=True,

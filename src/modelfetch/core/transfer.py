@@ -169,7 +169,7 @@ class Transfer:
             if len(speeds) < MIN_OTHERS or now - lease.began < SILENT_SECONDS:
                 continue
             usual, pace = median(speeds), lease.pace(now)
-            if pace * FAR < usual and lease.remaining > pace * SILENT_SECONDS:
+            if pace * FAR < usual and lease.to_come > pace * SILENT_SECONDS:
                 lease.is_dropped = True
 
     def drop_all(self) -> None:
@@ -207,7 +207,8 @@ class Transfer:
         return aligned - gap.start if aligned > gap.start else wanted
 
     def _split(self, now: float, speed: float, latency: float) -> Lease | None:
-        victims = [lease for lease in self._leases if lease.remaining and not lease.is_dropped]
+        # One of which all has arrived waits for the disk, and has nothing to share.
+        victims = [lease for lease in self._leases if lease.to_come and not lease.is_dropped]
         victim = max(victims, key=lambda lease: lease.seconds_left(now), default=None)
         if victim is None:
             return None

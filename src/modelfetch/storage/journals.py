@@ -7,6 +7,7 @@ durable, with its name, at the first flush. A file that is fetched within a seco
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Sequence
@@ -61,6 +62,7 @@ class JournalFile:
         self._encoder = Encoder()
         self._fd = -1
         self._has_durable_name = True
+        self._failure: OSError | None = None
         self.is_sound = False
 
     @property
@@ -75,7 +77,7 @@ class JournalFile:
             OSError: The file system refused; the old one is untouched.
         """
         self.close()
-        self.is_sound = False
+        self.is_sound, self._failure = False, None
         self._encoder = Encoder()
         draft = self._path.with_name(f"{self._path.name}.tmp")
         # An older one must not come back: it may vouch for what is being replaced.
@@ -139,8 +141,19 @@ class JournalFile:
     def _append(self, record: bytes) -> None:
         # A torn record hides all after it from the next reader, so nothing is put after one.
         if not self.is_sound:
+            if self._failure is not None:
+                raise OSError(self._failure.errno, self._failure.strerror)
             path = str(self._path)
             raise StorageError(f"{path} could not be written before.", path=path)
         self.is_sound = False
-        if os.write(self._fd, record) == len(record):
-            self.is_sound = True
+        try:
+            # A disk that becomes full takes a part of it without an error, and tells at the next.
+            while record:
+                count = os.write(self._fd, record)
+                if not count:
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                record = record[count:]
+        except OSError as error:
+            self._failure = error
+            raise
+        self.is_sound = True

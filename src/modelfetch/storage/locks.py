@@ -95,7 +95,10 @@ class BlobLock:
     def release(self) -> None:
         """Give the lock back; harmless when it is not held."""
         if self._fd is not None:
-            os.close(self._fd)  # which unlocks
+            # A child that was forked meanwhile has it too, so that closing ours unlocks nothing.
+            with contextlib.suppress(OSError):
+                _unlock(self._fd)
+            os.close(self._fd)
             self._fd, self.is_exclusive = None, False
 
 
@@ -104,6 +107,9 @@ if sys.platform == "win32":  # pragma: no cover
 
     def _lock(fd: int) -> None:
         msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+
+    def _unlock(fd: int) -> None:
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 
 else:
     import fcntl
@@ -115,3 +121,6 @@ else:
             if error.errno not in _NO_LOCKS:
                 raise
             # No locks here: go on without, at the price of fetching twice at worst.
+
+    def _unlock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from modelfetch.core.lease import (
     ALIGNMENT,
     MAX_LEASE,
@@ -120,6 +122,18 @@ def test_what_has_arrived_from_a_silent_connection_is_not_fetched_again() -> Non
     helper = taken(transfer, 4.0 * MiB, now=NOW + 10)
     assert lease.is_dropped
     assert (lease.stop, helper.position) == (5 * MiB, 5 * MiB)
+
+
+@pytest.mark.parametrize("speed", [0.0, 5.0 * MiB, 50.0 * MiB])
+def test_who_only_waits_for_the_disk_has_nothing_to_share(speed: float) -> None:
+    """However long it waits: another connection would be given no byte at all."""
+    transfer = Transfer(MiB, SpanSet())
+    lease = taken(transfer, speed)
+    transfer.reserve(Span(0, MiB))
+    lease.arrived(MiB, NOW + 5)
+    for seconds in (5.1, 6.0, 9.0, 60.0):
+        assert transfer.lease(NOW + seconds, 50.0 * MiB, 2) is None
+    assert not lease.is_dropped
 
 
 def test_who_is_very_slow_keeps_the_least_there_is() -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 from tests.helpers import MiB, coded
 
-from modelfetch import StorageError
+from modelfetch import InsufficientSpace, StorageError
 from modelfetch.core.journal import Encoder, Header, Piece
 from modelfetch.storage import journals
 from modelfetch.storage.journals import JournalFile, read_journal
@@ -55,6 +56,33 @@ def test_a_folder_in_its_place_is_an_error(tmp_path: Path) -> None:
     partial.close()
 
 
+def test_a_disk_that_takes_half_a_record_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does so without an error; every connection that writes then is told why."""
+    paths = Layout(tmp_path).blob("a/b", FILE.blob_name)
+    partial = PartialFile(paths, FILE, alone=True)
+    partial.open()
+    partial.write(0, [CONTENT.read(0, 1000)])
+    write, room = os.write, [7]
+
+    def into_little_room(fd: int, data: bytes) -> int:
+        if not room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(fd, data[: room.pop()])
+
+    monkeypatch.setattr(os, "write", into_little_room)
+    for start in (1000, 2000):
+        with pytest.raises(InsufficientSpace):
+            partial.write(start, [CONTENT.read(start, start + 1000)])
+    monkeypatch.undo()
+    partial.close()
+    again = PartialFile(paths, FILE, alone=True)
+    again.open()
+    assert list(again.done) == [Span(0, 1000)]
+    again.close()
+
+
 def test_of_one_without_end_the_beginning_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,10 +102,11 @@ def test_nothing_is_put_after_a_record_that_was_torn(
     journal = JournalFile(tmp_path / "journal", durable=False)
     journal.begin(HEADER, [], [])
     with monkeypatch.context() as full:
-        full.setattr(os, "write", lambda fd, data: len(data) - 1)
-        journal.piece(Piece(Span(0, 9), 0))
+        full.setattr(os, "write", lambda fd, data: len(data) // 2)
+        with pytest.raises(OSError, match="No space"):
+            journal.piece(Piece(Span(0, 9), 0))
     assert not journal.is_sound
-    with pytest.raises(StorageError):
+    with pytest.raises(OSError, match="No space"):
         journal.flushed(1)
     journal.begin(HEADER, [], [])
     journal.piece(Piece(Span(0, 9), 0))

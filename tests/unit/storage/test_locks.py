@@ -36,6 +36,29 @@ def test_a_lock_of_a_local_disk_is_exclusive_while_it_is_held(tmp_path: Path) ->
     other.release()
 
 
+FORKING = """
+import os, sys
+from pathlib import Path
+from modelfetch.storage.locks import BlobLock
+lock, (reader, writer) = BlobLock(Path(sys.argv[1])), os.pipe()
+assert lock.try_acquire()
+if os.fork() == 0:
+    os.read(reader, 1)
+    os._exit(0)
+lock.release()
+print(lock.try_acquire())
+os.write(writer, b"x")
+os.wait()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked there")
+def test_a_child_that_was_forked_meanwhile_does_not_keep_the_lock(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", FORKING, str(tmp_path / "lock")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    assert done.stdout == "True\n"
+
+
 @pytest.mark.parametrize(
     "flock",
     [lambda fd, operation: None]
