@@ -37,7 +37,7 @@ __all__ = ["FileFetcher"]
 
 # At most this much is hashed in one call of a thread, so that cancelling stays quick; and at least
 # so much but at the end, since a call costs about as much as the hash of 100 kB.
-HASH_STRIDE, HASH_LEAST = 8 << 20, 4 << 20
+HASH_STRIDE, HASH_LEAST = 32 << 20, 16 << 20
 # A connection for less than this costs more than it brings.
 MIN_BYTES_PER_WORKER = 1 << 20
 

@@ -53,6 +53,10 @@ class Offload:
         """
         return await carried_out(asyncio.ensure_future(_called(call, *args, executor=self._pool)))
 
+    def begun(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
+        """Begin `call(*args)` in a thread; for who waits for its end whatever happens."""
+        return asyncio.wrap_future(self._pool.submit(call, *args))
+
     def close(self) -> None:
         """End the threads; calls must have ended."""
         self._pool.shutdown(wait=False, cancel_futures=True)

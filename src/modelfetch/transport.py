@@ -1,22 +1,12 @@
-"""HTTP through aiohttp: one request, one response, no decision.
+"""HTTP for the bytes: one request, one response, no decision.
 
-Redirects, retries and the meaning of answers belong to others. This module knows sockets, and it is
-the only place where the token leaves the process for a file: to the Hub's own origin, and no other.
-So it is with the headers that the user sets.
+Redirects, retries and the meaning of answers belong to others. This module knows connections, and
+it is the only place where the token leaves the process for a file: to the Hub's own origin, and no
+other. So it is with the headers that the user sets.
 
-Settings that matter, and why:
-
-* `auto_decompress=False` and `Accept-Encoding: identity`: ranges count encoded bytes.
-* `URL(..., encoded=True)`: yarl would requote a signed URL and break its signature.
-* `total=None`: aiohttp's default ends a transfer after five minutes. `connect`, unlike
-  `sock_connect`, bounds what a proxy takes too.
-* `trust_env=False`: it would send credentials of ~/.netrc to the CDN. `surroundings` finds the
-  proxies.
-* `DummyCookieJar`: a cookie from a CDN is nobody's business.
-* `read_bufsize`: a quarter of a piece. aiohttp holds twice that and more for each connection
-  while a piece is written. Twice as much measured 5 % faster over TLS on loopback, with no line
-  between, and holds 80 MB at 16 connections instead of 56.
-* `max_line_size`, `max_field_size`: signed Location headers pass 8 KiB.
+Who waits for a connection is a thread (`streams` says why), one for each request that is under way;
+on the loop there is one step for each megabyte. A URL is sent as it came: a signed one is a string
+of bytes. There are no cookies, and nothing is read from ~/.netrc.
 """
 
 from __future__ import annotations
@@ -24,28 +14,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TypeVar, TypeVarTuple
+from urllib.parse import urlsplit
 
-import aiohttp
-from yarl import URL
-
-from modelfetch.addresses import Attempt, Resolver
+from modelfetch.addresses import Attempt
 from modelfetch.config import Config
+from modelfetch.connector import Connector, Route, abortable
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.refusals import refused_by_proxy
 from modelfetch.errors import NetworkError
+from modelfetch.http1 import Connection
+from modelfetch.netfaults import network_errors
+from modelfetch.offload import Offload
 from modelfetch.surroundings import hub_fields, proxies_for
 
 __all__ = ["Reply", "Transport"]
 
-_READ_BUFFER = 256 << 10
-_MAX_HEADER = 32 << 10
 _MAX_REDIRECTS = 5
 # Bytes in the time of one silence below which a connection is as good as silent.
 _LIFE = 1 << 10
+# A host that ends connections before they are of use: with a new one it is another matter.
+_TRIES = 2
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 @dataclass(slots=True)
@@ -61,9 +57,12 @@ class Reply:
     url: str
     status: int
     headers: Mapping[str, str]
-    _response: aiohttp.ClientResponse
+    _connection: Connection
+    _threads: Offload
     _patience: float
     _blame: Callable[[], None]
+    _came: int = 0
+    _waited: float = 0.0
 
     @property
     def host(self) -> str:
@@ -76,35 +75,52 @@ class Reply:
         names = ("X-Request-Id", "X-Amz-Cf-Id", "x-amz-request-id", "CF-Ray")
         return next((self.headers[name] for name in names if name in self.headers), None)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the body has ended, as it should or not."""
+        return self._connection.is_over
+
     def blame(self) -> None:
         """Say that the connection was of no use, so that others go to another address."""
         self._blame()
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, in chunks of any size.
+    def receive(self, buffer: memoryview, seconds: float | None, linger: float) -> int:
+        """Take bytes of the body into `buffer`; return how many. Blocking: see `during`.
 
-        The clock is of our own: aiohttp's takes any byte for life, and ends with some errors of the
-        framing. It runs while the server is waited for, not while the bytes are put away.
+        0 means that the body is over (see `is_over`), or that nothing came in the time given.
+        The patience counts while the server is waited for, not while the bytes are put away.
+
+        Args:
+            buffer: Where to; not empty.
+            seconds: How long to wait for the first byte; `None` for as long as patience is left.
+            linger: How long to wait for more, until the buffer is full.
 
         Raises:
-            NetworkError: The connection broke, stalled or dripped, or ended before Content-Length.
+            TimeoutError: The connection stalled or dripped.
+            Exception: It broke.
         """
-        content, now = self._response.content, asyncio.get_running_loop().time
-        came, waited = 0, 0.0
-        while True:
-            with _mapped(self.url):
-                chunk = content.read_nowait()
-                if not chunk:
-                    began = now()
-                    async with asyncio.timeout(self._patience - waited):
-                        chunk = await content.readany()
-                    waited += now() - began
-            if not chunk:
-                return
-            came += len(chunk)
-            if came >= _LIFE:
-                came, waited = 0, 0.0
-            yield chunk
+        left = max(0.0, self._patience - self._waited)
+        wait = left if seconds is None else min(seconds, left)
+        began = time.monotonic()
+        count = self._connection.receive(buffer, wait, linger, self._patience)
+        self._waited += time.monotonic() - began
+        self._came += count
+        if self._came >= _LIFE:
+            self._came, self._waited = 0, 0.0
+        elif self._waited >= self._patience and not self.is_over:
+            raise TimeoutError
+        return count
+
+    async def during(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> _T:
+        """Return what `call(*args)` returns in a thread; `receive` is to be called in such a one.
+
+        Cancelling ends what is being received, waits for the call to end, and passes on.
+
+        Raises:
+            NetworkError: The connection broke, stalled or dripped.
+        """
+        with network_errors(self.url):
+            return await abortable(self._threads, self._connection.abort, call, *args)
 
 
 class Transport:
@@ -114,7 +130,7 @@ class Transport:
         config: Timeouts, endpoint, proxy.
         token: The token for the Hub's origin, `None` for none.
         user_agent: Value of the User-Agent field.
-        trust: Whose certificates to trust, `None` for aiohttp's choice.
+        trust: Whose certificates to trust, `None` for OpenSSL's choice.
     """
 
     def __init__(
@@ -127,44 +143,17 @@ class Transport:
         self._hub = origin(config.endpoint)
         self._hub_fields = hub_fields(config, token)
         self._proxies = proxies_for(config)
-        self._trust: ssl.SSLContext | bool = True if trust is None else trust
         self._patience = config.read_timeout
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, connect=config.connect_timeout, sock_read=None
-        )
         self._first_byte = config.first_byte_timeout
-        self._user_agent = user_agent
-        self._resolver = Resolver()
-        self._session = self._made(keepalive_timeout=15)
-        self._unshared: aiohttp.ClientSession | None = None
-
-    def _made(self, **pool: Any) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=0, ssl=self._trust, resolver=self._resolver, use_dns_cache=False, **pool
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": self._user_agent},
-            timeout=self._timeout,
-            auto_decompress=False,
-            trust_env=False,
-            read_bufsize=_READ_BUFFER,
-            max_line_size=_MAX_HEADER,
-            max_field_size=_MAX_HEADER,
-        )
-
-    def _session_for(self, is_new: bool) -> aiohttp.ClientSession:
-        if not is_new:
-            return self._session
-        if self._unshared is None:
-            self._unshared = self._made(force_close=True)
-        return self._unshared
+        self._fields = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        # One for each request; those for URLs come beside those for bytes.
+        self._threads = Offload(2 * config.connections + 8)
+        self._connector = Connector(self._threads, trust, config.connect_timeout)
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._session.close()
-        if self._unshared is not None:
-            await self._unshared.close()
+        await self._connector.close()
+        self._threads.close()
 
     async def head(self, url: str) -> Reply:
         """Send HEAD to `url`, follow nothing.
@@ -172,7 +161,7 @@ class Transport:
         Raises:
             NetworkError: No answer.
         """
-        async with self._request("HEAD", url, {"Accept-Encoding": "identity"}) as reply:
+        async with self._request("HEAD", url, {}) as reply:
             return reply
 
     @contextlib.asynccontextmanager
@@ -208,81 +197,70 @@ class Transport:
     ) -> AsyncIterator[Reply]:
         attempt = Attempt()
         try:
-            response = await self._answer(method, url, headers, attempt, is_new)
-            blame = partial(self._resolver.failed, attempt)
+            connection, route = await self._answer(method, url, headers, attempt, is_new)
             try:
-                yield Reply(url, response.status, response.headers, response, self._patience, blame)
+                yield Reply(
+                    url, connection.status, connection.fields, connection, self._threads,
+                    self._patience, partial(self._connector.resolver.failed, attempt),
+                )  # fmt: skip
             finally:
-                # A body read to its end has given its connection back already.
-                response.close() if method == "GET" else response.release()
+                if is_new:
+                    connection.close()
+                else:
+                    self._connector.keep(route, connection)
         except NetworkError as error:
             if error.status is None:  # what has a status is an answer, as good as the next
-                self._resolver.failed(attempt)
+                self._connector.resolver.failed(attempt)
             raise
 
     async def _answer(
         self, method: str, url: str, headers: Mapping[str, str], attempt: Attempt, is_new: bool
-    ) -> aiohttp.ClientResponse:
-        is_hub = origin(url) == self._hub
-        sent = {**(self._hub_fields if is_hub else {}), **headers}
-        proxy = self._proxies.of(url)
-        attempt.begin()
-        with _mapped(url, proxy):
+    ) -> tuple[Connection, Route]:
+        try:
+            route = Route.to(url, proxy := self._proxies.of(url))
+        except ValueError as error:
+            raise NetworkError(f"{host_of(url)}: {error}.", host=host_of(url)) from None
+        with network_errors(url, proxy):
+            fields = {"Host": route.authority, **self._fields}
+            fields |= self._hub_fields if origin(url) == self._hub else {}
+            fields |= route.proxy_fields if route.is_forwarded else {}
+            target = url.partition("#")[0] if route.is_forwarded else _target(url)
             async with asyncio.timeout(self._first_byte):
-                response = await self._session_for(is_new).request(
-                    method,
-                    URL(url, encoded=True),
-                    headers=sent,
-                    allow_redirects=False,
-                    proxy=proxy,
+                connection = await self._asked(
+                    route, attempt, is_new, method, target, {**fields, **headers}
                 )
-        if proxy is not None and response.status == 407:
-            response.close()
+        if proxy is not None and connection.status == 407:
+            connection.close()
             raise refused_by_proxy(NetworkError, 407, host_of(proxy), host_of(url))
-        attempt.address = _peer(response) or attempt.address
-        return response
+        return connection, route
+
+    async def _asked(
+        self, route: Route, attempt: Attempt, is_new: bool,
+        method: str, target: str, fields: Mapping[str, str],
+    ) -> Connection:  # fmt: skip
+        """Return a connection with the head of an answer."""
+        for tries_left in reversed(range(_TRIES)):
+            connection = None if is_new else self._connector.idle(route)
+            if connection is None:
+                connection = await self._connector.connect(route, attempt)
+            attempt.address = connection.address
+            try:
+                await abortable(
+                    self._threads, connection.abort, connection.ask, method, target, fields
+                )
+            except BaseException as error:
+                connection.close()
+                # Before any answer, nothing has happened that another connection would repeat.
+                if not tries_left or not isinstance(error, ConnectionError):
+                    raise
+                self._connector.resolver.failed(attempt)
+            else:
+                return connection
+        raise AssertionError  # pragma: no cover
 
 
-def _peer(response: aiohttp.ClientResponse) -> str | None:
-    connection = response.connection  # None once the whole body is here
-    transport = None if connection is None else connection.transport
-    peer = None if transport is None else transport.get_extra_info("peername")
-    return str(peer[0]) if peer else None
-
-
-@contextlib.contextmanager
-def _mapped(url: str, proxy: str | None = None) -> Iterator[None]:
-    host = host_of(url)
-    through = f" through the proxy {host_of(proxy)}" if proxy is not None else ""
-    failure: NetworkError | None = None
-    try:
-        yield
-    except (aiohttp.ClientSSLError, ssl.SSLError) as error:
-        failure = NetworkError(
-            f"No secure connection to {host}{through}: {_text(error)}.",
-            host=host,
-            hint="Check the clock, and that the CA of a proxy between is in SSL_CERT_FILE or "
-            "ca_bundle.",
-        )
-    except aiohttp.ClientHttpProxyError as error:
-        failure = refused_by_proxy(NetworkError, error.status, host_of(proxy or url), host)
-    except aiohttp.ClientProxyConnectionError:
-        failure = refused_by_proxy(NetworkError, None, host_of(proxy or url), host)
-    except TimeoutError:
-        failure = NetworkError(f"{host} was silent for too long{through}.", host=host)
-    except aiohttp.ClientConnectorError as error:
-        failure = NetworkError(f"{host} cannot be reached{through}: {_text(error)}.", host=host)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        text = f"The connection to {host}{through} broke: {_text(error)}."
-        failure = NetworkError(text, host=host)
-    # Raised out here, or it would carry aiohttp's error, which has the URL and the token in it.
-    if failure is not None:
-        raise failure
-
-
-def _text(error: Exception) -> str:
-    # The text of aiohttp's errors may hold the URL, and a signed URL is a secret.
-    cause = getattr(error, "os_error", error)
-    if isinstance(cause, OSError) and cause.strerror:
-        return cause.strerror
-    return type(error).__name__
+def _target(url: str) -> str:
+    """Return what stands in a request line (RFC 9112 section 3.2.1), as it stands in the URL."""
+    rest = url.partition("://")[2].partition("#")[0]
+    path = rest[len(urlsplit(url).netloc) :]
+    return path if path.startswith("/") else f"/{path}"

@@ -3,9 +3,6 @@
 Everything is decided in `core`: `transfer` says which span, `ranges` what a response is good for,
 `retry` whether to go on. What is left here is the order of effects, and these rules:
 
-* bytes are collected to a piece before they are written, but never kept from the disk for longer
-  than `HOLD_SECONDS` of a trickle, so that `kill -9` costs little at any speed;
-* whatever ends a request, the prefix that came is written first: also on cancellation;
 * a lane of the engine is held while requests are under way, and not while waiting;
 * a lease that was dropped, and any request once the file is complete, is ended from outside.
 """
@@ -17,25 +14,20 @@ import contextlib
 import random
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
-from modelfetch.core.lease import Lease, mean_speed
-from modelfetch.core.pieces import piece_end
+from modelfetch.core.lease import Lease
 from modelfetch.core.ranges import Action, Verdict, judge, range_headers
 from modelfetch.core.retry import retry_after
 from modelfetch.crew import Crew
 from modelfetch.errors import HubUnavailable, NetworkError, Offline
 from modelfetch.hub import Source
 from modelfetch.lanes import Lane
-from modelfetch.offload import carried_out
+from modelfetch.receiver import Receiver
 from modelfetch.transport import Reply
 from modelfetch.types import Span
 
 __all__ = ["Worker"]
 
-HOLD_SECONDS = 0.25
-# Shorter pauses are left to add up: the loop's timer is not finer.
-MIN_SLEEP = 0.005
 IDLE_SECONDS = 1.0
 # Fruitless attempts in a row after which another endpoint is asked, where there is one.
 STUMBLES = 2
@@ -49,7 +41,7 @@ class Worker:
 
     def __init__(self, crew: Crew) -> None:
         self._crew = crew
-        self._shared, self._transfer, self._partial = crew.shared, crew.transfer, crew.partial
+        self._shared, self._transfer = crew.shared, crew.transfer
         self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
         self._speed = self._latency = self._began = 0.0
@@ -141,7 +133,11 @@ class Worker:
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
             self._signer.accepted(source, verdict.etag)
-            await self._receive(reply, lease, verdict.span, lane)
+            receiver = Receiver(self._crew, reply, lease, lane, verdict.span, source, self._speed)
+            try:
+                await receiver.run()
+            finally:
+                self._speed, self._is_hindered = receiver.speed, receiver.is_hindered
 
     @contextlib.asynccontextmanager
     async def _answer(self, source: Source, asked: Span, lane: Lane) -> AsyncIterator[Reply]:
@@ -193,88 +189,6 @@ class Worker:
         while not self._transfer.is_complete and (left := until - self._loop.time()) > 0:
             await self._bell.wait(left)
 
-    async def _receive(self, reply: Reply, lease: Lease, span: Span, lane: Lane) -> None:
-        held = _Held(span.start, self._loop.time())
-        try:
-            async for chunk in reply.chunks():
-                self._progress.received += len(chunk)
-                lane.arrived(len(chunk), self._loop.time())
-                self._signer.arrived(self._source, len(chunk), self._loop.time())
-                rest = memoryview(chunk)
-                while rest and held.stop < (end := min(span.stop, lease.stop)):
-                    room = piece_end(held.stop, end) - held.stop
-                    held.parts.append(rest[:room])
-                    held.stop += len(rest[:room])
-                    is_full, rest = len(rest) >= room, rest[room:]
-                    lease.arrived(held.stop, self._loop.time())
-                    if is_full or self._loop.time() - held.since >= HOLD_SECONDS:
-                        await self._store(held, lease)
-                await self._throttle(len(chunk), held, lease)
-                if held.stop >= min(span.stop, lease.stop) or self._is_too_many(lease, lane):
-                    return
-        finally:
-            if lease.is_dropped:
-                reply.blame()
-            await self._store(held, lease)
-        raise NetworkError(f"{reply.host} ended the body early.", host=reply.host)
-
-    def _is_too_many(self, lease: Lease, lane: Lane) -> bool:
-        if self._transfer.is_streaming:
-            return False  # it could only begin again
-        return lane.must_leave(lease.seconds_left(self._loop.time()))
-
-    async def _store(self, held: _Held, lease: Lease) -> None:
-        parts, span = held.parts, Span(held.start, held.stop)
-        now = self._loop.time()
-        elapsed, held.since = now - held.since, now
-        held.parts, held.start = [], held.stop
-        if not parts:
-            return
-        # Who is dropped during a write has written all the same, and nobody else writes that.
-        await carried_out(asyncio.create_task(self._write(parts, span, lease, now)))
-        lease.position = max(lease.position, span.stop)
-        self._progress.landed = max(self._progress.landed, self._transfer.done.size)
-        self._speed = lease.speed = mean_speed(self._speed, span.size, elapsed)
-        self._bell.ring()
-        self._crew.look_for_slow(now)
-
-    async def _write(self, parts: list[memoryview], span: Span, lease: Lease, now: float) -> None:
-        gaps = self._transfer.reserve(span)
-        try:
-            for gap in gaps:
-                fresh = parts if gap == span else _cut(parts, span.start, gap)
-                await self._shared.offload(self._partial.write, gap.start, fresh)
-                self._transfer.landed(lease, gap, now)
-        except BaseException:
-            self._transfer.unreserve(gaps)
-            raise
-
-    async def _throttle(self, nbytes: int, held: _Held, lease: Lease) -> None:
-        wait = self._shared.owed(nbytes)
-        if wait >= HOLD_SECONDS:
-            await self._store(held, lease)
-        if wait >= MIN_SLEEP:
-            self._is_hindered |= self._shared.own.take(0, self._loop.time()) > 0
-            await self._shared.pay(wait)
-
-
-def _cut(parts: list[memoryview], start: int, gap: Span) -> list[memoryview]:
-    whole = memoryview(b"".join(parts))
-    return [whole[gap.start - start : gap.stop - start]]
-
 
 def _may_pass(error: NetworkError | HubUnavailable) -> bool:
     return not isinstance(error, Offline) and not getattr(error, "is_final", False)
-
-
-@dataclass(slots=True)
-class _Held:
-    """Bytes that came and are not on disk: `[start, stop)`, since a moment of loop time."""
-
-    start: int
-    since: float
-    parts: list[memoryview] = field(default_factory=list)
-    stop: int = -1
-
-    def __post_init__(self) -> None:
-        self.stop = self.start

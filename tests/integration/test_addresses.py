@@ -13,7 +13,7 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
 
 from modelfetch import Config, Engine, NetworkError
 from modelfetch.testing import FakeHub
-from modelfetch.transport import Transport
+from modelfetch.transport import Reply, Transport
 
 CONTENT = coded(12 * MiB + 5)
 Settings = Callable[..., dict[str, Any]]
@@ -105,6 +105,13 @@ async def edges(
                 await edge.stop()
 
 
+async def body(reply: Reply) -> bytes:
+    buffer, count = memoryview(bytearray(100)), 0
+    while not reply.is_over:
+        count += await reply.during(reply.receive, buffer[count:], None, 0.0)
+    return bytes(buffer[:count])
+
+
 async def fetched(engine: Engine) -> None:
     job = await engine.download(REPO, LABEL)
     assert_is(await job.result(), CONTENT)
@@ -128,7 +135,7 @@ async def test_connections_are_spread_over_the_addresses(
         (("pass", "silent", "pass"), 1),
         (("pass", "half", "pass"), 1),
         (("pass", "refuse", "half"), 1),
-        (("pass", "reset", "pass"), 0),  # aiohttp tries once more by itself
+        (("pass", "reset", "pass"), 0),  # the transport tries once more by itself
         (("pass", "close", "pass"), 0),
     ],
     ids=str,
@@ -145,7 +152,7 @@ async def test_an_address_that_failed_is_not_asked_again(
             for _ in range(9):
                 try:
                     async with transport.get(url, {"Range": "bytes=0-9"}, is_new=True) as reply:
-                        assert [chunk async for chunk in reply.chunks()] == [CONTENT.read(0, 10)]
+                        assert await body(reply) == CONTENT.read(0, 10)
                 except NetworkError:
                     failures += 1
         finally:

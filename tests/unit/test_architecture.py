@@ -23,13 +23,17 @@ LAYERS = [
     ["core"],
     ["settings"],
     ["config"],
-    ["offload", "calls", "storage", "surroundings", "addresses", "memory"],
+    ["offload", "calls", "storage", "surroundings", "addresses", "memory", "streams"],
+    ["http1"],
+    ["connector"],
+    ["netfaults"],
     ["transport", "background", "chooser", "cache"],
     ["hubcall"],
     ["hub", "search", "lanes"],
     ["shared"],
     ["waiting"],
-    ["adopter", "gauge", "crew"],
+    ["adopter", "gauge", "crew", "intake"],
+    ["receiver"],
     ["worker"],
     ["reuse"],
     ["inspector"],
@@ -116,9 +120,9 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "addresses offload transport calls background lanes shared crew worker fetcher"
-    expected += " gatherer frames aside beside metadata broadcast turns life watch keeper engine"
-    expected += " blocking web cli"
+    expected = "addresses offload connector transport calls background lanes shared crew receiver"
+    expected += " worker fetcher gatherer frames aside beside metadata broadcast turns life"
+    expected += " watch keeper engine blocking web cli"
     assert using == set(expected.split())
 
 

@@ -12,7 +12,16 @@ from math import exp
 
 from modelfetch.core.pieces import PIECE_SIZE
 
-__all__ = ["ALIGNMENT", "MAX_LEASE", "MIN_LEASE", "MIN_SPLIT", "Lease", "lease_size", "mean_speed"]
+__all__ = [
+    "ALIGNMENT",
+    "MAX_LEASE",
+    "MIN_LEASE",
+    "MIN_SPLIT",
+    "Lease",
+    "Meter",
+    "lease_size",
+    "mean_speed",
+]
 
 ALIGNMENT = 4 << 20
 MIN_LEASE = 4 << 20
@@ -105,6 +114,32 @@ def lease_size(speed: float) -> int:
     while size < MAX_LEASE and size < speed * LEASE_SECONDS:
         size *= 2
     return size
+
+
+class Meter:
+    """Measures the speed of a connection while the bytes of one response arrive.
+
+    Args:
+        position: Offset of its first byte.
+        now: Seconds, of any clock that does not go back.
+    """
+
+    def __init__(self, position: int, now: float) -> None:
+        self._position, self._since = position, now
+
+    def speed(self, known: float, position: int, now: float) -> float:
+        """Return the speed, now that all before `position` has arrived.
+
+        Args:
+            known: What it was; 0 when unknown.
+            position: Offset of the next byte to arrive.
+            now: As when it was made.
+        """
+        received, seconds = position - self._position, now - self._since
+        if received < TELLING_BYTES and seconds < TELLING_SECONDS:
+            return known
+        self._position, self._since = position, now
+        return mean_speed(known, received, seconds)
 
 
 def mean_speed(speed: float, received: int, seconds: float) -> float:

@@ -63,8 +63,8 @@ class Transfer:
         self.size_bytes = size_bytes
         self.done = done
         self.received = 0
-        self._claimed = done.copy()
         self._settled = done.copy()
+        self._promised = SpanSet()
         self._leases: set[Lease] = set()
         self._stream: Lease | None = None
         self._within: tuple[Span, ...] = (Span(0, size_bytes),)
@@ -97,14 +97,28 @@ class Transfer:
         """
         if self._stream is not None:
             return None
-        gaps = (gap for span in self._within for gap in self._claimed.gaps(span))
+        claimed = self._claimed()
+        gaps = (gap for span in self._within for gap in claimed.gaps(span))
         gap = next(gaps, None)
         if gap is None:
             return self._split(now, speed, latency)
-        stop = min(gap.stop, gap.start + self._length(gap, speed, among))
-        lease = Lease(gap.start, stop, now, speed)
-        self._grant(lease)
-        return lease
+        free = self.size_bytes - claimed.size
+        stop = min(gap.stop, gap.start + _length(gap, free, speed, among))
+        return self._granted(Lease(gap.start, stop, now, speed))
+
+    def _claimed(self) -> SpanSet:
+        """Return what nobody needs to lease.
+
+        It is on disk, or being written, or comes from elsewhere, or a lease has it. Reckoned anew
+        each time: kept as a set of its own, it would have to be right after every end of a lease
+        and every write that failed, and what it claims for nobody is never fetched.
+        """
+        claimed = self._settled.copy()
+        for span in self._promised:
+            claimed.add(span)
+        for lease in self._leases:
+            claimed.add(Span(lease.position, max(lease.position, lease.stop)))
+        return claimed
 
     def reserve(self, span: Span) -> list[Span]:
         """Return the parts of `span` to write: those that nobody has written or is writing.
@@ -120,16 +134,16 @@ class Transfer:
     def unreserve(self, spans: Iterable[Span]) -> None:
         """Give back what `reserve` returned, as far as it did not land: it was not written.
 
-        It can be leased again at once: others may have fetched it too, and left it to this write.
+        It can be leased again, unless a lease has it: others may have fetched it too, and left it
+        to this write.
         """
         for gap in [gap for span in spans for gap in self.done.gaps(span)]:
             self._settled.remove(gap)
-            self._claimed.remove(gap)
 
     def landed(self, lease: Lease, span: Span, now: float) -> int:
         """Record that `span` of `lease` is on disk; return how many of its bytes were new."""
         fresh = self.done.add(span)
-        self._claimed.add(span)
+        self._settled.add(span)
         self.received += fresh
         lease.landed(span.stop, now)
         return fresh
@@ -139,11 +153,6 @@ class Transfer:
         self._leases.discard(lease)
         if lease is self._stream:
             self._stream = None
-            self._claimed = self.done.copy()
-            for other in self._leases:
-                self._claimed.add(Span(other.position, max(other.position, other.stop)))
-        elif lease.remaining:
-            self._unclaim(Span(lease.position, lease.stop))
 
     def begin_stream(self, lease: Lease) -> bool:
         """Make `lease` the one stream of the whole file; return whether it is.
@@ -156,7 +165,6 @@ class Transfer:
         for other in self._leases - {lease}:
             other.stop = other.position
         lease.position, lease.front, lease.stop = 0, 0, self.size_bytes
-        self._claimed.add(Span(0, self.size_bytes))
         return True
 
     def drop_slow(self, now: float) -> None:
@@ -183,7 +191,7 @@ class Transfer:
 
     def promise(self, span: Span) -> None:
         """Lease no byte of `span`: they come from elsewhere, through `reserve` and `filled`."""
-        self._claimed.add(span)
+        self._promised.add(span)
 
     def filled(self, span: Span) -> int:
         """Record that promised bytes are on disk; return how many of them are new."""
@@ -193,18 +201,7 @@ class Transfer:
         """Forget bytes that proved wrong; they will be leased again. No lease may be active."""
         for span in spans:
             self.done.remove(span)
-        self._claimed = self.done.copy()
-        self._settled = self.done.copy()
-
-    def _length(self, gap: Span, speed: float, among: int) -> int:
-        wanted = lease_size(speed)
-        free = self.size_bytes - self._claimed.size
-        share = -(-free // max(1, among))
-        if share < wanted:
-            # Near the end everybody gets an equal part, in whole pieces.
-            return max(PIECE_SIZE, -(-share // PIECE_SIZE) * PIECE_SIZE)
-        aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
-        return aligned - gap.start if aligned > gap.start else wanted
+        self._settled, self._promised = self.done.copy(), SpanSet()
 
     def _split(self, now: float, speed: float, latency: float) -> Lease | None:
         # One of which all has arrived waits for the disk, and has nothing to share.
@@ -231,14 +228,18 @@ class Transfer:
     def _cut(self, victim: Lease, at: int, now: float, speed: float) -> Lease:
         lease = Lease(at, victim.stop, now, speed)
         victim.stop = at
+        return self._granted(lease)
+
+    def _granted(self, lease: Lease) -> Lease:
         self._leases.add(lease)
         return lease
 
-    def _grant(self, lease: Lease) -> None:
-        self._claimed.add(Span(lease.position, lease.stop))
-        self._leases.add(lease)
 
-    def _unclaim(self, span: Span) -> None:
-        # Bytes of it may have landed through another lease (a stream that ended early).
-        for gap in self.done.gaps(span):
-            self._claimed.remove(gap)
+def _length(gap: Span, free: int, speed: float, among: int) -> int:
+    wanted = lease_size(speed)
+    share = -(-free // max(1, among))
+    if share < wanted:
+        # Near the end everybody gets an equal part, in whole pieces.
+        return max(PIECE_SIZE, -(-share // PIECE_SIZE) * PIECE_SIZE)
+    aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
+    return aligned - gap.start if aligned > gap.start else wanted

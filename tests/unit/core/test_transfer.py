@@ -276,7 +276,8 @@ def test_what_could_not_be_written_is_leased_and_written_again() -> None:
     gaps = transfer.reserve(Span(0, 60))
     transfer.landed(lease, Span(0, 20), 0.0)
     transfer.unreserve(gaps)
-    lease.position = 100  # somebody else fetched it too, and left it to that write
+    transfer.landed(lease, Span(60, 100), 0.0)  # who fetched the rest too left it to that write
+    assert lease.remaining == 0
     transfer.release(lease)
     again = transfer.lease(0.0)
     assert again is not None
