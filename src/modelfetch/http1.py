@@ -97,10 +97,12 @@ class Connection:
         try:
             response.begin()
             for _ in range(_MAX_INTERIM):
-                if not 100 <= response.status < 200:
+                if response.status >= 200:
                     break
                 response.headers = None  # type: ignore[assignment]
                 response.begin()
+            else:
+                raise Malformed("interim answers without end")
         except http.client.RemoteDisconnected:
             raise ConnectionResetError from None
         except (http.client.HTTPException, ValueError) as error:

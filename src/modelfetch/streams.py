@@ -252,8 +252,8 @@ class Reader(io.RawIOBase):
         return self._only_buffered(partial(buffered.read1, _BUFFERED_SIZE))
 
     def has_ahead(self, buffered: io.BufferedReader) -> bool:
-        """Return whether a buffer before this has anything."""
-        return bool(self._only_buffered(buffered.peek))
+        """Return whether a buffer before this has anything but the end of a line."""
+        return bool(self._only_buffered(buffered.peek).strip(b"\r\n"))
 
     def _only_buffered(self, take: Callable[[], bytes]) -> bytes:
         self._is_held = True
