@@ -201,6 +201,11 @@ class Connection:
         return self.is_over and not self._is_spoiled and self._stream.is_quiet()
 
     @property
+    def waited(self) -> float:
+        """Seconds for which bytes were waited for, in all its life."""
+        return self._stream.waited
+
+    @property
     def stream(self) -> Stream:
         """The bytes, for who goes on with them after CONNECT."""
         return self._stream

@@ -83,13 +83,13 @@ class Lane:
         if self._is_leaving:
             self._lanes.of(self.host).leaving -= 1
 
-    def arrived(self, nbytes: int, now: float) -> None:
-        """Record bytes of a body, at a time of the loop."""
+    def arrived(self, nbytes: int, now: float, waited: float) -> None:
+        """Record bytes of a body, at a time of the loop, and how long they were waited for."""
         if not self._lanes.is_adaptive:
             return
         host = self._lanes.of(self.host)
         before = host.concurrency.target
-        host.concurrency.arrived(nbytes, host.taken, now)
+        host.concurrency.arrived(nbytes, host.taken, now, waited)
         if host.concurrency.target > before:
             self._lanes.hand_out()
 

@@ -61,6 +61,7 @@ class Receiver:
         self._now = asyncio.get_running_loop().time
         self._intake = Intake(reply.receive, crew.partial, span)
         self._meter = Meter(span.start, self._now())
+        self._waited = reply.waited
         self.speed, self.is_hindered = speed, False
 
     @property
@@ -151,7 +152,8 @@ class Receiver:
         if count:
             now = self._now()
             self._crew.progress.received += count
-            self._lane.arrived(count, now)
+            waited, self._waited = self._reply.waited - self._waited, self._reply.waited
+            self._lane.arrived(count, now, waited)
             self._crew.signer.arrived(self._source, count, now)
             self._lease.arrived(self._intake.stop, now)
 

@@ -37,6 +37,10 @@ _LOOK_UP_SECONDS = 1.0
 class Stream(Protocol):
     """Bytes both ways. One thread at a time; `abort` is for the others."""
 
+    @property
+    def waited(self) -> float:
+        """Seconds for which bytes were waited for, in all its life."""
+
     def read_into(self, buffer: memoryview, deadline: float | None = None) -> int:
         """Wait for bytes, take what is there and fits; return how many: 0 at the end.
 
@@ -72,6 +76,7 @@ class Wired:
         connected.setblocking(False)
         self._socket = connected
         self._is_aborted = False
+        self.waited = 0.0
 
     def read_into(self, buffer: memoryview, deadline: float | None = None) -> int:
         """See `Stream`."""
@@ -79,7 +84,11 @@ class Wired:
             try:
                 count = self._socket.recv_into(buffer)
             except (BlockingIOError, InterruptedError):
-                self._wait(for_reading=True, deadline=deadline)
+                began = time.monotonic()
+                try:
+                    self._wait(for_reading=True, deadline=deadline)
+                finally:
+                    self.waited += time.monotonic() - began
             else:
                 self._check()
                 return count
@@ -168,6 +177,11 @@ class Sealed:
                     self._flush()  # the alert that says why
                 raise
         self._flush()
+
+    @property
+    def waited(self) -> float:
+        """See `Stream`."""
+        return self._below.waited
 
     def read_into(self, buffer: memoryview, deadline: float | None = None) -> int:
         """See `Stream`."""

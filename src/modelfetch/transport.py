@@ -76,6 +76,11 @@ class Reply:
         return next((self.headers[name] for name in names if name in self.headers), None)
 
     @property
+    def waited(self) -> float:
+        """Seconds for which its connection has waited for bytes, in all its life."""
+        return self._connection.waited
+
+    @property
     def is_over(self) -> bool:
         """Whether the body has ended, as it should or not."""
         return self._connection.is_over

@@ -19,6 +19,10 @@ Goodput is measured in windows, so that its noise is known. Windows count only w
 connections work as are wanted, and have had a moment to get up to speed. A trial ends as soon as
 its outcome is clear: a third of a second when the difference is large.
 
+More connections help against waiting, and nothing else. Where nobody waits for the network, since
+this machine is busy with what has come, or its disk is, no other number is tried: the trial alone
+would cost some of that work.
+
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
 that it would measure is their phase. Where noise is large all the same, a trial of more may stay
@@ -52,6 +56,8 @@ MIN_WINDOWS, MAX_WINDOWS = 3, 15
 # tried again.
 SETTLE_SECONDS = 0.1
 MIN_REST, MAX_REST = 5.0, 60.0
+# Below this part of their time, connections do not wait for the network; looked at so often.
+WAITING, BUSY_REST = 0.1, 1.0
 # All connections hear of the same refusal.
 ONE_REFUSAL_SECONDS = 1.0
 
@@ -63,16 +69,24 @@ class _Goodput:
     rates: list[float] = field(default_factory=list)
     _since: float | None = None
     _nbytes: int = 0
+    _waited: float = 0.0
+    _began: float = 0.0
 
-    def add(self, nbytes: int, connections: int, now: float) -> None:
+    def add(self, nbytes: int, connections: int, now: float, waited: float) -> None:
         if self._since is None:
-            self._since = now  # of what arrives first, nobody knows how long it took
+            self._since = self._began = now  # of what arrives first, nobody knows how long it took
             return
         self._nbytes += nbytes
+        self._waited += waited
         elapsed = now - self._since
         if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
             self.rates.append(self._nbytes / elapsed)
             self._since, self._nbytes = now, 0
+
+    def waits(self, connections: int) -> bool:
+        """Return whether the network is what is waited for, by so many connections."""
+        elapsed = (self._since or 0.0) - self._began
+        return self._waited >= WAITING * elapsed * connections
 
     @property
     def mean(self) -> float:
@@ -107,13 +121,15 @@ class Concurrency:
         self._rest, self._rest_until = MIN_REST, -math.inf
         self._deaf_until = -math.inf
 
-    def arrived(self, nbytes: int, connections: int, now: float) -> None:
+    def arrived(self, nbytes: int, connections: int, now: float, waited: float = math.inf) -> None:
         """Record that bytes came from the host.
 
         Args:
             nbytes: How many, over one of the connections.
             connections: How many connections are at work.
             now: Seconds, of any clock that does not go back.
+            waited: Seconds for which that connection had nothing to do before; when unknown, it is
+                taken for waiting.
         """
         if now < self._rest_until:
             return
@@ -123,7 +139,7 @@ class Concurrency:
         if self._calm_at is None:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
-            self._goodput.add(nbytes, connections, now)
+            self._goodput.add(nbytes, connections, now, waited)
             if len(self._goodput.rates) >= MIN_WINDOWS:
                 self._compare(now)
 
@@ -172,6 +188,10 @@ class Concurrency:
         self._known = None
 
     def _try_another(self, now: float) -> None:
+        if self._known is not None and not self._known.waits(self.target):
+            self._rest_until, self._known = now + BUSY_REST, None
+            self._measure_anew()
+            return
         candidate = self._above() or self._below()
         if candidate is not None:
             self._settle_for(candidate)

@@ -153,3 +153,28 @@ def test_what_cannot_be_compared_is_not() -> None:
     for tick in range(2000):
         found.arrived(1 << 20, 3, tick / 100)  # fewer connections than wanted: no more work
     assert found.target == 4
+
+
+@pytest.mark.parametrize("waited", [0.0, 0.02, 0.5])
+def test_who_does_not_wait_for_the_network_needs_no_more_connections(waited: float) -> None:
+    found = Concurrency(16)
+    targets = set()
+    for tick in range(1000):
+        now = tick / 100
+        for _ in range(found.target):
+            found.arrived(1 << 20, found.target, now, waited / 100)
+        targets.add(found.target)
+    assert (max(targets) > 4) == (waited >= 0.5)
+
+
+def test_who_begins_to_wait_gets_more() -> None:
+    found = Concurrency(16)
+    for tick in range(1000):
+        waited = 0.009 if tick > 500 else 0.0
+        for _ in range(found.target):
+            found.arrived(1 << 20, found.target, tick / 100, waited)
+        if tick == 500:
+            assert found.target == 4
+        if found.target > 4:
+            return
+    raise AssertionError
