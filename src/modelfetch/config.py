@@ -186,7 +186,7 @@ class Config:
             TRANSFORMERS_OFFLINE=hubs_boolean,
         )
     )
-    connections: int = field(default_factory=setting("connections", int, lambda: 16))
+    connections: int = field(default_factory=setting("connections", int, lambda: 32))
     adaptive: bool = field(default_factory=setting("adaptive", boolean, lambda: True))
     isolation: str = field(default_factory=setting("isolation", str, lambda: "auto"))
     max_bytes_per_second: float | None = field(

@@ -29,6 +29,8 @@ class _Host:
     concurrency: Concurrency
     taken: int = 0
     leaving: int = 0
+    flowing: int = 0
+    """Lanes on which bytes have come: one that is being connected tells nothing of the speed."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +53,7 @@ class Lane:
     _owner: object
     _lanes: Lanes
     _is_leaving: bool = False
+    _is_flowing: bool = False
 
     @property
     def among(self) -> int:
@@ -80,6 +83,7 @@ class Lane:
 
     def left(self) -> None:
         """Record that the lane was given back."""
+        self._lanes.of(self.host).flowing -= self._is_flowing
         if self._is_leaving:
             self._lanes.of(self.host).leaving -= 1
 
@@ -89,7 +93,10 @@ class Lane:
             return
         host = self._lanes.of(self.host)
         before = host.concurrency.target
-        host.concurrency.arrived(nbytes, host.taken, now, waited)
+        if not self._is_flowing:
+            self._is_flowing = True
+            host.flowing += 1
+        host.concurrency.arrived(nbytes, host.flowing, now, waited)
         if host.concurrency.target > before:
             self._lanes.hand_out()
 

@@ -66,6 +66,7 @@ def fetched(original: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             cache_dir=tmp_path_factory.mktemp("cache"),
             token=False,
             connections=CONNECTIONS,
+            adaptive=False,  # nobody waits for this Hub, so no more than four would be opened
             check_gguf=True,
         )
         yield Fetched(model, hub, statuses)

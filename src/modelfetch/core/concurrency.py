@@ -19,9 +19,9 @@ Goodput is measured in windows, so that its noise is known. Windows count only w
 connections work as are wanted, and have had a moment to get up to speed. A trial ends as soon as
 its outcome is clear: a third of a second when the difference is large.
 
-More connections help against waiting, and nothing else. Where nobody waits for the network, since
-this machine is busy with what has come, or its disk is, no other number is tried: the trial alone
-would cost some of that work.
+More connections help against waiting, and nothing else. A window in which nobody waited for the
+network, since this machine was busy with what had come, or its disk was, tells nothing, and does
+not count. Where that is the rule, no other number is tried: the trial alone costs work.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -67,26 +67,25 @@ class _Goodput:
     """Bytes per second of all connections together, by windows."""
 
     rates: list[float] = field(default_factory=list)
+    busy: int = 0
+    """Windows in which nobody waited for the network."""
     _since: float | None = None
     _nbytes: int = 0
     _waited: float = 0.0
-    _began: float = 0.0
 
     def add(self, nbytes: int, connections: int, now: float, waited: float) -> None:
         if self._since is None:
-            self._since = self._began = now  # of what arrives first, nobody knows how long it took
+            self._since = now  # of what arrives first, nobody knows how long it took
             return
         self._nbytes += nbytes
         self._waited += waited
         elapsed = now - self._since
         if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
-            self.rates.append(self._nbytes / elapsed)
-            self._since, self._nbytes = now, 0
-
-    def waits(self, connections: int) -> bool:
-        """Return whether the network is what is waited for, by so many connections."""
-        elapsed = (self._since or 0.0) - self._began
-        return self._waited >= WAITING * elapsed * connections
+            if self._waited < WAITING * elapsed * connections:
+                self.busy += 1
+            else:
+                self.rates.append(self._nbytes / elapsed)
+            self._since, self._nbytes, self._waited = now, 0, 0.0
 
     @property
     def mean(self) -> float:
@@ -140,7 +139,10 @@ class Concurrency:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
             self._goodput.add(nbytes, connections, now, waited)
-            if len(self._goodput.rates) >= MIN_WINDOWS:
+            if self._goodput.busy >= max(MIN_WINDOWS, len(self._goodput.rates)):
+                self._rest_until, self._known = now + BUSY_REST, None
+                self._settle_for(self._best)
+            elif len(self._goodput.rates) >= MIN_WINDOWS:
                 self._compare(now)
 
     def refused(self, now: float) -> None:
@@ -188,10 +190,6 @@ class Concurrency:
         self._known = None
 
     def _try_another(self, now: float) -> None:
-        if self._known is not None and not self._known.waits(self.target):
-            self._rest_until, self._known = now + BUSY_REST, None
-            self._measure_anew()
-            return
         candidate = self._above() or self._below()
         if candidate is not None:
             self._settle_for(candidate)
