@@ -28,7 +28,7 @@ from modelfetch.types import Span
 
 __all__ = ["Worker"]
 
-IDLE_SECONDS = 1.0
+IDLE_SECONDS = 0.05
 # Fruitless attempts in a row after which another endpoint is asked, where there is one.
 STUMBLES = 2
 
@@ -58,9 +58,9 @@ class Worker:
         budget = self._crew.budget
         while not self._transfer.is_complete:
             try:
-                if not await self._work() and not self._transfer.is_complete:
-                    # A lease that stalls rings no bell, and may be split all the same.
-                    await self._bell.wait(IDLE_SECONDS)
+                if not await self._work():
+                    # Not at each ring: what can be shared changes with time, and looking costs.
+                    await self._rest(IDLE_SECONDS)
                 continue
             except (NetworkError, HubUnavailable) as error:
                 if self._transfer.is_complete:
