@@ -92,7 +92,7 @@ class Signer:
         self.etag: str | None = None
         self.is_distrusted = False
         self._renew_at: float | None = None
-        self._attempts = 0
+        self._answers = 0
         self._failure: ModelFetchError | None = None
         self._refusals = 0
         self._gives_ranges = False
@@ -111,19 +111,20 @@ class Signer:
         """
         if self.source is not None and not self._is_due():
             return self.source
-        seen, is_waiting = self._attempts, self._lock.locked()
+        seen = self._answers
         async with self._lock:
             if self.source is not None and not self._is_due():
                 return self.source
-            if is_waiting and self._failure is not None and self._attempts <= seen:
-                raise self._failure
-            self._attempts += 1
+            if self._failure is not None and self._answers > seen:
+                raise self._failure  # it came while this one waited
             self._failure = None
             try:
                 return await self._renew()
             except ModelFetchError as error:
                 self._failure = error
                 raise
+            finally:
+                self._answers += 1
 
     async def _renew(self) -> Source:
         now = asyncio.get_running_loop().time

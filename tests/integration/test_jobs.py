@@ -82,8 +82,8 @@ async def test_an_unfinished_job_is_there_after_a_restart(
             await old.pause()
         if how == "killed":
             await until(old.events(), lambda status: status.downloaded_bytes > MiB)
-            await old.life._written()
             written = old.status
+            await old.life._written()
             die(engine)
     last = written if how == "killed" else old.status
     last_number = old.status.sequence

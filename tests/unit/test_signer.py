@@ -54,6 +54,21 @@ async def test_a_hub_that_is_down_costs_no_url_that_still_works() -> None:
     assert hub.asked == 2
 
 
+async def test_who_comes_back_while_a_failure_is_passed_on_asks_with_all_the_others() -> None:
+    hub = Hub(*[HubUnavailable("down")] * 30)
+    signer = Signer(hub.locate)
+
+    async def connection() -> None:
+        for _ in range(3):
+            hub.may_answer.clear()
+            asyncio.get_running_loop().call_later(0.01, hub.may_answer.set)
+            with pytest.raises(HubUnavailable):
+                await signer.current()
+
+    await asyncio.gather(*[connection() for _ in range(8)])
+    assert hub.asked == 3
+
+
 async def test_what_the_hub_takes_back_is_not_used_on() -> None:
     hub = Hub(AT_ONCE, ModelNotFound("gone"))
     signer = Signer(hub.locate)
