@@ -13,7 +13,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, TypeVarTuple
 from urllib.parse import unquote, urlsplit
 
@@ -62,12 +62,13 @@ class Route:
     scheme: str
     host: str
     port: int
-    proxy: str | None
+    proxy: str | None = field(repr=False)
 
     @classmethod
     def to(cls, url: str, proxy: str | None) -> Route:
-        """Return the route to a URL. Raises `ValueError` for one that is not http(s)."""
-        return cls(*origin(url), proxy)
+        """Return the route to a URL. Raises `ValueError` for one that leads nowhere."""
+        scheme, host, port = origin(url)
+        return cls(scheme, _ascii(host), port, proxy)
 
     @property
     def authority(self) -> str:
@@ -97,13 +98,12 @@ class Connector:
     """Connections of one loop.
 
     Args:
-        threads: Where connections are waited for.
         trust: Whose certificates count; `None` for OpenSSL's choice, which is loaded when needed.
         seconds: How long making a connection may take, with proxy and handshake.
     """
 
-    def __init__(self, threads: Offload, trust: ssl.SSLContext | None, seconds: float) -> None:
-        self._threads, self._trust, self._seconds = threads, trust, seconds
+    def __init__(self, trust: ssl.SSLContext | None, seconds: float) -> None:
+        self._trust, self._seconds = trust, seconds
         self._kept: dict[Route, list[tuple[float, Connection]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self.resolver = Resolver()
@@ -128,8 +128,13 @@ class Connector:
         if self._sweeping is None:
             self._sweeping = loop.call_later(_KEPT_SECONDS, self._sweep)
 
-    async def connect(self, route: Route, attempt: Attempt) -> Connection:
+    async def connect(self, route: Route, attempt: Attempt, threads: Offload) -> Connection:
         """Make a connection.
+
+        Args:
+            route: Where to.
+            attempt: What it is for.
+            threads: Where it is waited for.
 
         Raises:
             Unreachable: There is no way to the host, or to the proxy before it.
@@ -147,9 +152,9 @@ class Connector:
             except OSError as error:
                 raise Unreachable(error.strerror or type(error).__name__) from None
             wire = Wired(connected)
-            address = str(connected.getpeername()[0])
             try:
-                stream = await abortable(self._threads, wire.abort, self._lead, wire, route, near)
+                address = str(connected.getpeername()[0])
+                stream = await abortable(threads, wire.abort, self._lead, wire, route, near)
             except BaseException:
                 wire.close()
                 raise
@@ -166,7 +171,7 @@ class Connector:
         self._kept.clear()
 
     async def _connected(self, near: Route, attempt: Attempt) -> socket.socket:
-        addresses = await self.resolver.resolve(_ascii(near.host), near.port, attempt)
+        addresses = await self.resolver.resolve(near.host, near.port, attempt)
         connected = await start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
         )
@@ -189,7 +194,9 @@ class Connector:
     def _sealed(self, stream: Stream, route: Route) -> Stream:
         if self._trust is None:
             self._trust = ssl.create_default_context()
-        return Sealed(stream, self._trust, _ascii(route.host))
+        self._trust.set_alpn_protocols(["http/1.1"])
+        # The dot of an absolute name is for DNS; in certificates (RFC 6066 section 3) it is not.
+        return Sealed(stream, self._trust, route.host.removesuffix("."))
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()
@@ -207,11 +214,14 @@ class Connector:
 
 
 def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else _ascii(host)
+    return f"[{host}]" if ":" in host else host
 
 
 def _ascii(host: str) -> str:
-    return host if host.isascii() else host.encode("idna").decode()
+    try:
+        return host if host.isascii() else host.encode("idna").decode()
+    except UnicodeError:
+        raise ValueError("no host has such a name") from None
 
 
 async def abortable(
@@ -225,13 +235,15 @@ async def abortable(
         call: What to run.
         args: Its arguments.
     """
-    answer = threads.begun(call, *args)
+    work = threads.begun(call, *args)
+    answer = asyncio.wrap_future(work)
     try:
         # Not `shield`, which costs three steps of the loop for each of the many calls; `wait`, too,
         # leaves alone what it waits for.
         await asyncio.wait({answer})
     except asyncio.CancelledError:
-        abort()
-        await settled(answer)
+        if not work.cancel():  # a thread is at it
+            abort()
+            await settled(answer)
         raise
     return answer.result()

@@ -1,31 +1,33 @@
 """One HTTP/1.1 connection, for a thread that waits: a request, the head of its answer, its body.
 
-Heads are read by the standard library's `http.client`, which forgives a lot. What it forgives in
-the framing would decide which bytes belong to the body, so that is refused here (RFC 9112 sections
-5 and 6.3): lengths that contradict each other or are no number, a length beside chunks, folded
-lines, lines that are no fields.
+Heads and chunks are understood by h11, the library under huggingface_hub's own: it is strict, knows
+no sockets, and goes on where it was, however the bytes come. On top of it, whatever might decide in
+two ways which bytes belong to the body is refused (RFC 9112 sections 5.2 and 6.3): a length beside
+chunks, a list of lengths, folded lines.
 
-The body of a known length goes from the stream into the caller's buffer, and nowhere else; one in
-chunks goes through `http.client`.
+The body of a known length goes from the stream into the caller's buffer, and nowhere else.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
 import re
 import time
 from collections.abc import Iterator, Mapping
 
-from modelfetch.streams import Reader, Stream
+import h11
+
+from modelfetch.streams import Stream
 
 __all__ = ["Malformed", "Connection", "Fields"]
 
 _MAX_INTERIM = 16
-_READ_AHEAD = 16 << 10
-_LENGTH = re.compile(r"[0-9]{1,19}")
-_TARGET = re.compile(r"[\x21-\x7e]+")
+# The Hub's heads have about 30 fields, and 5 kB with a signed Location.
+_MAX_HEAD, _MAX_FIELDS = 64 << 10, 100
+_HEAD_SIZE, _CHUNKS_SIZE = 16 << 10, 256 << 10
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
+_TARGET = re.compile(r"[\x21-\x7e]+")
+_FOLDED = re.compile(rb"\n[ \t]")
+_LENGTHS = re.compile(rb"(?i)\ncontent-length:[^\n]*,")
 
 
 class Malformed(Exception):
@@ -73,8 +75,8 @@ class Connection:
         self.status, self.fields = 0, Fields({})
         self.is_used = self._is_spoiled = self._will_close = False
         self.is_over = True
-        self._reader = Reader(stream)
-        self._chunks: http.client.HTTPResponse | None = None
+        self._chunks: h11.Connection | None = None
+        self._chunks_buffer = memoryview(b"")
         self._ahead = memoryview(b"")
         self._left: int | None = 0
         self._failure: OSError | Malformed | None = None
@@ -92,38 +94,58 @@ class Connection:
             OSError: The connection broke.
         """
         self._is_spoiled = True  # until the body is over
-        self._stream.write(_request(method, target, fields))
-        response = http.client.HTTPResponse(self, method=method)  # type: ignore[arg-type]
-        try:
-            response.begin()
-            for _ in range(_MAX_INTERIM):
-                if response.status >= 200:
-                    break
-                response.headers = None  # type: ignore[assignment]
-                response.begin()
+        exchange = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEAD)
+        self._stream.write(_request(exchange, method, target, fields))
+        self._begin(exchange, self._head(exchange), method)
+
+    def _head(self, exchange: h11.Connection) -> h11.Response:
+        """Read up to the end of the head of the answer, and no further."""
+        buffer, came, interim = memoryview(bytearray(_HEAD_SIZE)), b"", 0
+        while not isinstance(event := _next(exchange), h11.Response):
+            if isinstance(event, h11.InformationalResponse):
+                interim += 1
+            elif count := self._stream.read_into(buffer):
+                came += bytes(buffer[:count])
+                exchange.receive_data(bytes(buffer[:count]))
+            elif came:
+                raise Malformed("the head ends in the middle")
             else:
+                raise ConnectionResetError
+            if interim > _MAX_INTERIM:
                 raise Malformed("interim answers without end")
-        except http.client.RemoteDisconnected:
-            raise ConnectionResetError from None
-        except (http.client.HTTPException, ValueError) as error:
-            raise Malformed(type(error).__name__) from None
-        self._begin(response, method)
+        head = came[: len(came) - len(exchange.trailing_data[0])]
+        if len(head) > _MAX_HEAD:
+            raise Malformed("a head without end")
+        if _FOLDED.search(head):
+            raise Malformed("a folded line")
+        if _LENGTHS.search(head):
+            raise Malformed("a list of lengths")
+        return event
 
-    def _begin(self, response: http.client.HTTPResponse, method: str) -> None:
-        length = _checked_length(response.headers)
-        has_body = method not in ("HEAD", "CONNECT") and response.status not in (204, 304)
-        self.status, self.fields = response.status, Fields(response.headers.items())
-        self._will_close, self.is_over = response.will_close, False
-        if response.chunked and has_body:
-            self._chunks = response
-        else:
-            self._ahead = memoryview(self._reader.ahead(response.fp))
-            self._left = length if has_body else 0
-            response.close()
-            if self._left == 0:
-                self._end()
+    def _begin(self, exchange: h11.Connection, head: h11.Response, method: str) -> None:
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in head.headers]
+        fields = Fields(pairs)
+        if head.http_version not in (b"1.0", b"1.1"):
+            raise Malformed("another version of HTTP")
+        if len(pairs) > _MAX_FIELDS:
+            raise Malformed("fields without end")
+        is_chunked = "Transfer-Encoding" in fields
+        if is_chunked and "Content-Length" in fields:
+            raise Malformed("both a length and chunks")
+        self.status, self.fields, self.is_over = head.status_code, fields, False
+        self._will_close = head.http_version == b"1.0" or _says_close(pairs)
+        has_body = method not in ("HEAD", "CONNECT") and head.status_code not in (204, 304)
+        if is_chunked and has_body:
+            self._chunks, self._left = exchange, None
+            self._chunks_buffer = memoryview(bytearray(_CHUNKS_SIZE))
+            return
+        self._ahead = memoryview(exchange.trailing_data[0])
+        length = fields.get("Content-Length")
+        self._left = 0 if not has_body else None if length is None else int(length)
+        if self._left == 0:
+            self._end()
 
-    def receive(self, buffer: memoryview, seconds: float, linger: float, patience: float) -> int:
+    def receive(self, buffer: memoryview, seconds: float, linger: float) -> int:
         """Take bytes of the body into `buffer`; return how many.
 
         0 means that the body is over: see `is_over`, or that nothing came.
@@ -132,11 +154,9 @@ class Connection:
             buffer: Where to; not empty.
             seconds: How long to wait for the first byte.
             linger: How long to wait for more, until the buffer is full.
-            patience: How long to wait for the rest of the head of a chunk.
 
         Raises:
             Malformed: The chunks of the body are none.
-            TimeoutError: Or the rest of one did not come.
             OSError: The connection broke.
         """
         if self._failure is not None:
@@ -144,7 +164,6 @@ class Connection:
         if self.is_over:
             return 0
         now = time.monotonic()
-        self._reader.deadline = now + patience
         count, until = self._receive(buffer, now + seconds), now + linger
         while 0 < count < len(buffer) and not self.is_over:
             try:
@@ -158,36 +177,43 @@ class Connection:
         return count
 
     def _receive(self, buffer: memoryview, deadline: float) -> int:
-        if self._chunks is not None:
-            is_there = self._reader.has_ahead(self._chunks.fp) or self._stream.has_come(deadline)
-            return self._receive_chunked(self._chunks, buffer) if is_there else 0
-        if self._left is not None:
-            buffer = buffer[: self._left]
-        if self._ahead:
-            count = min(len(buffer), len(self._ahead))
-            buffer[:count] = self._ahead[:count]
-            self._ahead = self._ahead[count:]
-        else:
-            try:
-                count = self._stream.read_into(buffer, deadline)
-            except TimeoutError:
-                return 0
+        try:
+            if self._chunks is not None:
+                self._read_chunks(self._chunks, deadline)
+            count = self._take(buffer, deadline)
+        except TimeoutError:
+            return 0
         if self._left is not None:
             self._left -= count
-        if count == 0 or self._left == 0:
+        if self._chunks is None and (count == 0 or self._left == 0):
             self._end()
         return count
 
-    def _receive_chunked(self, chunks: http.client.HTTPResponse, buffer: memoryview) -> int:
-        try:
-            data = chunks.read1(len(buffer))
-        except (http.client.HTTPException, ValueError) as error:
-            raise Malformed(type(error).__name__) from None
-        buffer[: len(data)] = data
-        if not data:
-            self._will_close = True
-            self._end()
-        return len(data)
+    def _take(self, buffer: memoryview, deadline: float) -> int:
+        if self._left is not None:
+            buffer = buffer[: self._left]
+        if not self._ahead:
+            return 0 if self.is_over else self._stream.read_into(buffer, deadline)
+        count = min(len(buffer), len(self._ahead))
+        buffer[:count] = self._ahead[:count]
+        self._ahead = self._ahead[count:]
+        return count
+
+    def _read_chunks(self, chunks: h11.Connection, deadline: float) -> None:
+        """Have something of the body in `_ahead`, or its end."""
+        while not self._ahead:
+            event = _next(chunks)
+            if isinstance(event, h11.Data):
+                self._ahead = memoryview(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                self._will_close = True
+                self._end()
+                return
+            else:
+                count = self._stream.read_into(self._chunks_buffer, deadline)
+                chunks.receive_data(bytes(self._chunks_buffer[:count]))
+                if time.monotonic() >= deadline:
+                    deadline = 0.0  # what has come is looked at; no more is waited for
 
     def _end(self) -> None:
         # After a body that was cut short, or went on, nobody knows where the next answer begins.
@@ -210,12 +236,6 @@ class Connection:
         """The bytes, for who goes on with them after CONNECT."""
         return self._stream
 
-    def makefile(self, mode: str) -> io.BufferedReader:
-        """Be a socket, for `http.client`."""
-        del mode
-        self._reader = Reader(self._stream)
-        return io.BufferedReader(self._reader, _READ_AHEAD)
-
     def abort(self) -> None:
         """End it, whoever is in it."""
         self._stream.abort()
@@ -225,28 +245,30 @@ class Connection:
         self._stream.close()
 
 
-def _request(method: str, target: str, fields: Mapping[str, str]) -> bytes:
+def _request(
+    exchange: h11.Connection, method: str, target: str, fields: Mapping[str, str]
+) -> bytes:
     if not _TARGET.fullmatch(target):
         raise Malformed("the URL has characters that no URL has")
-    lines = [f"{method} {target} HTTP/1.1"]
     for name, value in fields.items():
         if not _VALUE.fullmatch(value):
             raise Malformed(f"the field {name} has characters that no field has")
-        lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")
+    pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in fields.items()]
+    try:
+        head = exchange.send(h11.Request(method=method, target=target, headers=pairs))
+        return (head or b"") + (exchange.send(h11.EndOfMessage()) or b"")
+    except h11.LocalProtocolError:
+        raise Malformed("the request has a field that no request has") from None
 
 
-def _checked_length(headers: http.client.HTTPMessage) -> int | None:
-    """Return Content-Length, `None` where there is none."""
-    if headers.defects:
-        raise Malformed(type(headers.defects[0]).__name__)
-    if not all(_VALUE.fullmatch(value) for value in headers.values()):
-        raise Malformed("a folded line")
-    lengths = {value.strip() for value in headers.get_all("Content-Length", [])}
-    if not lengths:
-        return None
-    if "Transfer-Encoding" in headers:
-        raise Malformed("both a length and chunks")
-    if len(lengths) > 1 or not _LENGTH.fullmatch(length := lengths.pop()):
-        raise Malformed("no length")
-    return int(length)
+def _next(exchange: h11.Connection) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+    try:
+        return exchange.next_event()
+    except h11.RemoteProtocolError as error:
+        # After the colon it quotes what came, which may be a signed URL.
+        raise Malformed(str(error).partition(":")[0]) from None
+
+
+def _says_close(pairs: list[tuple[str, str]]) -> bool:
+    values = [value for name, value in pairs if name.lower() == "connection"]
+    return any(word.strip().lower() == "close" for it in values for word in it.split(","))

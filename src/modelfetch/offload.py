@@ -15,7 +15,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Protocol, TypeVar, TypeVarTuple
 
@@ -53,9 +53,9 @@ class Offload:
         """
         return await carried_out(asyncio.ensure_future(_called(call, *args, executor=self._pool)))
 
-    def begun(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> asyncio.Future[_T]:
-        """Begin `call(*args)` in a thread; for who waits for its end whatever happens."""
-        return asyncio.wrap_future(self._pool.submit(call, *args))
+    def begun(self, call: Callable[[*_Ts], _T], *args: *_Ts) -> Future[_T]:
+        """Have `call(*args)` in a thread, as soon as one is free."""
+        return self._pool.submit(call, *args)
 
     def close(self) -> None:
         """End the threads; calls must have ended."""

@@ -16,20 +16,16 @@ itself spoken to in TLS needs.
 from __future__ import annotations
 
 import contextlib
-import io
 import select
 import socket
 import ssl
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
-__all__ = ["Reader", "Sealed", "Stream", "Wired"]
+__all__ = ["Sealed", "Stream", "Wired"]
 
 # What is asked of the kernel at once for TLS: 16 records.
 _SEALED_SIZE = 256 << 10
-_BUFFERED_SIZE = 1 << 20  # more than any buffer has
 # Where shutting a socket does not wake who waits for it, he looks up so often.
 _LOOK_UP_SECONDS = 1.0
 
@@ -53,11 +49,8 @@ class Stream(Protocol):
             OSError: It broke, or was aborted.
         """
 
-    def write(self, data: bytes) -> None:
-        """Send all of `data`. Raises `OSError`."""
-
-    def has_come(self, deadline: float) -> bool:
-        """Wait until that moment for bytes, or the end; return whether there is any of it."""
+    def write(self, data: bytes, deadline: float | None = None) -> None:
+        """Send all of `data`. Raises `OSError`; after the deadline, too."""
 
     def is_quiet(self) -> bool:
         """Return whether it is open, and nothing has come that nobody read."""
@@ -93,22 +86,14 @@ class Wired:
                 self._check()
                 return count
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, deadline: float | None = None) -> None:
         """See `Stream`."""
         rest = memoryview(data)
         while rest:
             try:
                 rest = rest[self._socket.send(rest) :]
             except (BlockingIOError, InterruptedError):
-                self._wait(for_reading=False, deadline=None)
-
-    def has_come(self, deadline: float) -> bool:
-        """See `Stream`."""
-        try:
-            self._wait(for_reading=True, deadline=deadline)
-        except TimeoutError:
-            return False
-        return True
+                self._wait_for_room(deadline)
 
     def is_quiet(self) -> bool:
         """See `Stream`."""
@@ -123,6 +108,13 @@ class Wired:
     def close(self) -> None:
         """See `Stream`."""
         self._socket.close()
+
+    def _wait_for_room(self, deadline: float | None) -> None:
+        try:
+            self._wait(for_reading=False, deadline=deadline)
+        except TimeoutError:
+            # Half of it is sent: nothing else can be.
+            raise ConnectionAbortedError from None
 
     def _wait(self, *, for_reading: bool, deadline: float | None) -> None:
         while True:
@@ -192,7 +184,7 @@ class Sealed:
             except ssl.SSLWantReadError:
                 if count:
                     return count
-                self._flush()  # it may have been asked for new keys
+                self._flush(deadline)  # it may have been asked for new keys
                 self._feed(deadline)
                 continue
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
@@ -202,14 +194,10 @@ class Sealed:
             count += int(fresh)
         return count
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, deadline: float | None = None) -> None:
         """See `Stream`."""
         self._tls.write(data)
-        self._flush()
-
-    def has_come(self, deadline: float) -> bool:
-        """See `Stream`."""
-        return self._has_more or self._below.has_come(deadline)
+        self._flush(deadline)
 
     def is_quiet(self) -> bool:
         """See `Stream`."""
@@ -234,44 +222,6 @@ class Sealed:
         else:
             self._incoming.write_eof()
 
-    def _flush(self) -> None:
+    def _flush(self, deadline: float | None = None) -> None:
         if self._outgoing.pending:
-            self._below.write(self._outgoing.read())
-
-
-class Reader(io.RawIOBase):
-    """A stream as the standard library's HTTP reads it: through a buffer, without a deadline.
-
-    Attributes:
-        deadline: Until when to wait, by `time.monotonic`; `None` for as long as it takes.
-    """
-
-    def __init__(self, stream: Stream) -> None:
-        super().__init__()
-        self._stream, self._is_held = stream, False
-        self.deadline: float | None = None
-
-    def readable(self) -> bool:
-        """Yes."""
-        return True
-
-    def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
-        """Wait for bytes, put them into `buffer`, and return how many; `None` when held."""
-        if self._is_held:
-            return None
-        return self._stream.read_into(memoryview(buffer), self.deadline)
-
-    def ahead(self, buffered: io.BufferedReader) -> bytes:
-        """Take what a buffer before this has, and no more."""
-        return self._only_buffered(partial(buffered.read1, _BUFFERED_SIZE))
-
-    def has_ahead(self, buffered: io.BufferedReader) -> bool:
-        """Return whether a buffer before this has anything but the end of a line."""
-        return bool(self._only_buffered(buffered.peek).strip(b"\r\n"))
-
-    def _only_buffered(self, take: Callable[[], bytes]) -> bytes:
-        self._is_held = True
-        try:
-            return take()
-        finally:
-            self._is_held = False
+            self._below.write(self._outgoing.read(), deadline)

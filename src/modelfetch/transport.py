@@ -27,7 +27,7 @@ from modelfetch.connector import Connector, Route, abortable
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.refusals import refused_by_proxy
 from modelfetch.errors import NetworkError
-from modelfetch.http1 import Connection
+from modelfetch.http1 import Connection, Malformed
 from modelfetch.netfaults import network_errors
 from modelfetch.offload import Offload
 from modelfetch.surroundings import hub_fields, proxies_for
@@ -39,6 +39,8 @@ _MAX_REDIRECTS = 5
 _LIFE = 1 << 10
 # A host that ends connections before they are of use: with a new one it is another matter.
 _TRIES = 2
+# Requests for URLs at once: the jobs and files that run at once by default have no more.
+_MOST_HEADS = 64
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -107,7 +109,7 @@ class Reply:
         left = max(0.0, self._patience - self._waited)
         wait = left if seconds is None else min(seconds, left)
         began = time.monotonic()
-        count = self._connection.receive(buffer, wait, linger, self._patience)
+        count = self._connection.receive(buffer, wait, linger)
         self._waited += time.monotonic() - began
         self._came += count
         if self._came >= _LIFE:
@@ -151,14 +153,16 @@ class Transport:
         self._patience = config.read_timeout
         self._first_byte = config.first_byte_timeout
         self._fields = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        # One for each request; those for URLs come beside those for bytes.
-        self._threads = Offload(2 * config.connections + 8)
-        self._connector = Connector(self._threads, trust, config.connect_timeout)
+        # A Hub that says nothing to many requests for URLs must not hold up the bytes.
+        self._threads, self._asking = Offload(config.connections + 8), Offload(_MOST_HEADS)
+        self._turns = asyncio.Semaphore(_MOST_HEADS)
+        self._connector = Connector(trust, config.connect_timeout)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._connector.close()
         self._threads.close()
+        self._asking.close()
 
     async def head(self, url: str) -> Reply:
         """Send HEAD to `url`, follow nothing.
@@ -166,7 +170,7 @@ class Transport:
         Raises:
             NetworkError: No answer.
         """
-        async with self._request("HEAD", url, {}) as reply:
+        async with self._turns, self._request("HEAD", url, {}) as reply:
             return reply
 
     @contextlib.asynccontextmanager
@@ -226,14 +230,16 @@ class Transport:
         except ValueError as error:
             raise NetworkError(f"{host_of(url)}: {error}.", host=host_of(url)) from None
         with network_errors(url, proxy):
-            fields = {"Host": route.authority, **self._fields}
-            fields |= self._hub_fields if origin(url) == self._hub else {}
-            fields |= route.proxy_fields if route.is_forwarded else {}
+            fields = _merged(
+                {"Host": route.authority},
+                self._fields,
+                self._hub_fields if origin(url) == self._hub else {},
+                route.proxy_fields if route.is_forwarded else {},
+                headers,
+            )
             target = url.partition("#")[0] if route.is_forwarded else _target(url)
             async with asyncio.timeout(self._first_byte):
-                connection = await self._asked(
-                    route, attempt, is_new, method, target, {**fields, **headers}
-                )
+                connection = await self._asked(route, attempt, is_new, method, target, fields)
         if proxy is not None and connection.status == 407:
             connection.close()
             raise refused_by_proxy(NetworkError, 407, host_of(proxy), host_of(url))
@@ -244,24 +250,37 @@ class Transport:
         method: str, target: str, fields: Mapping[str, str],
     ) -> Connection:  # fmt: skip
         """Return a connection with the head of an answer."""
+        threads = self._asking if method == "HEAD" else self._threads
         for tries_left in reversed(range(_TRIES)):
-            connection = None if is_new else self._connector.idle(route)
+            connection = None if is_new or not tries_left else self._connector.idle(route)
             if connection is None:
-                connection = await self._connector.connect(route, attempt)
+                connection = await self._connector.connect(route, attempt, threads)
             attempt.address = connection.address
             try:
-                await abortable(
-                    self._threads, connection.abort, connection.ask, method, target, fields
-                )
+                await abortable(threads, connection.abort, connection.ask, method, target, fields)
             except BaseException as error:
                 connection.close()
-                # Before any answer, nothing has happened that another connection would repeat.
-                if not tries_left or not isinstance(error, ConnectionError):
+                if not tries_left or not _may_repeat(error, connection.is_used):
                     raise
-                self._connector.resolver.failed(attempt)
+                if not connection.is_used:
+                    self._connector.resolver.failed(attempt)
             else:
                 return connection
         raise AssertionError  # pragma: no cover
+
+
+def _may_repeat(error: BaseException, is_used: bool) -> bool:
+    """Return whether a new connection makes a difference: before any answer, nothing was done.
+
+    On a used one, what is no answer may be a late part of the last.
+    """
+    return isinstance(error, ConnectionError) or (is_used and isinstance(error, Malformed))
+
+
+def _merged(*groups: Mapping[str, str]) -> dict[str, str]:
+    """Return fields, each once, whatever its case: the last counts."""
+    fields = {name.lower(): (name, value) for group in groups for name, value in group.items()}
+    return dict(fields.values())
 
 
 def _target(url: str) -> str:

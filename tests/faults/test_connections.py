@@ -14,7 +14,7 @@ from modelfetch import Engine, HubUnavailable, JobState, NetworkError
 from modelfetch.core.concurrency import START
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.storage.partial import PartialFile
-from modelfetch.testing import Delay, FakeHub, LoggedRequest, Slow, Stall, Status
+from modelfetch.testing import Delay, FakeHub, LoggedRequest, Redirect, Slow, Stall, Status
 
 Settings = Callable[..., dict[str, Any]]
 NEVER = 600.0
@@ -141,6 +141,17 @@ async def test_a_host_that_does_not_begin_is_asked_again(
     async with Engine(**settings) as engine:
         assert_is(await (await engine.download(REPO, LABEL)).result(), content)
     assert len(hub.requests("cdn")) == 2
+
+
+@pytest.mark.parametrize("on", ["cdn", "resolve"])
+async def test_a_redirect_to_a_name_that_no_host_has_is_one_bad_answer(
+    hub: FakeHub, settings_for: Settings, on: Any
+) -> None:
+    content = coded(MiB)
+    hub.add(REPO, {FILE: content})
+    hub.script(Redirect("http://a..b/x"), on=on)
+    async with Engine(**settings_for(hub)) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
 
 
 async def test_a_silent_hub_costs_the_patience_of_one_connection(

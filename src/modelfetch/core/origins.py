@@ -23,12 +23,16 @@ def origin(url: str) -> tuple[str, str, int]:
     """Return scheme, host and port (RFC 6454 section 4).
 
     Raises:
-        ValueError: Not an http(s) URL with a host.
+        ValueError: Not an http(s) URL with a host, or no host has such a name (RFC 1035 section
+            2.3.4).
     """
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
     if scheme not in _DEFAULT_PORTS or not parts.hostname:
         raise ValueError("not an http(s) URL")
+    labels = parts.hostname.removesuffix(".").split(".")
+    if not all(0 < len(label) < 64 for label in labels):
+        raise ValueError("no host has such a name")
     return scheme, parts.hostname.lower(), parts.port or _DEFAULT_PORTS[scheme]
 
 
