@@ -20,7 +20,7 @@ from urllib.parse import unquote, urlsplit
 from aiohappyeyeballs import start_connection
 
 from modelfetch.addresses import Attempt, Resolver
-from modelfetch.core.origins import origin
+from modelfetch.core.origins import DEFAULT_PORTS, origin
 from modelfetch.http1 import Connection
 from modelfetch.offload import Offload, settled
 from modelfetch.streams import Sealed, Stream, Wired
@@ -74,7 +74,7 @@ class Route:
     def authority(self) -> str:
         """`host[:port]`, as it stands in the field Host (RFC 9110 section 7.2)."""
         host = _bracketed(self.host)
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
 
     @property
     def is_forwarded(self) -> bool:
@@ -91,9 +91,6 @@ class Route:
         return {"Proxy-Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
 
 
-_PORTS = {"http": 80, "https": 443}
-
-
 class Connector:
     """Connections of one loop.
 
@@ -104,6 +101,7 @@ class Connector:
 
     def __init__(self, trust: ssl.SSLContext | None, seconds: float) -> None:
         self._trust, self._seconds = trust, seconds
+        self._tls: ssl.SSLContext | None = None
         self._kept: dict[Route, list[tuple[float, Connection]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self.resolver = Resolver()
@@ -192,11 +190,12 @@ class Connector:
         return self._sealed(stream, route)
 
     def _sealed(self, stream: Stream, route: Route) -> Stream:
-        if self._trust is None:
-            self._trust = ssl.create_default_context()
-        self._trust.set_alpn_protocols(["http/1.1"])
+        if self._tls is None:
+            tls = self._trust or ssl.create_default_context()
+            tls.set_alpn_protocols(["http/1.1"])
+            self._tls = tls
         # The dot of an absolute name is for DNS; in certificates (RFC 6066 section 3) it is not.
-        return Sealed(stream, self._trust, route.host.removesuffix("."))
+        return Sealed(stream, self._tls, route.host.removesuffix("."))
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

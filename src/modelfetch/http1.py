@@ -105,8 +105,9 @@ class Connection:
             if isinstance(event, h11.InformationalResponse):
                 interim += 1
             elif count := self._stream.read_into(buffer):
-                came += bytes(buffer[:count])
-                exchange.receive_data(bytes(buffer[:count]))
+                fresh = bytes(buffer[:count])
+                came += fresh
+                exchange.receive_data(fresh)
             elif came:
                 raise Malformed("the head ends in the middle")
             else:
@@ -212,8 +213,6 @@ class Connection:
             else:
                 count = self._stream.read_into(self._chunks_buffer, deadline)
                 chunks.receive_data(bytes(self._chunks_buffer[:count]))
-                if time.monotonic() >= deadline:
-                    deadline = 0.0  # what has come is looked at; no more is waited for
 
     def _end(self) -> None:
         # After a body that was cut short, or went on, nobody knows where the next answer begins.

@@ -155,6 +155,7 @@ class Transport:
         self._fields = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         # A Hub that says nothing to many requests for URLs must not hold up the bytes.
         self._threads, self._asking = Offload(config.connections + 8), Offload(_MOST_HEADS)
+        # The patience with a request begins with its turn, not in the line for a thread.
         self._turns = asyncio.Semaphore(_MOST_HEADS)
         self._connector = Connector(trust, config.connect_timeout)
 

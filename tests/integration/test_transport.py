@@ -48,6 +48,19 @@ async def transport_of(tmp_path: Path, **settings: Any) -> AsyncIterator[Transpo
         await transport.close()
 
 
+@contextlib.asynccontextmanager
+async def mute() -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Have a server that listens and says nothing. Gives its `host:port`, and what it heard."""
+    heard: list[bytes] = []
+
+    async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heard.append(await reader.readuntil(b"\r\n\r\n"))
+        await reader.read()
+
+    async with at(listen) as host:
+        yield host, heard
+
+
 async def test_a_proxy_that_takes_a_connection_and_says_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -57,69 +70,51 @@ async def test_a_proxy_that_takes_a_connection_and_says_nothing(
         assert (await reader.readline()).startswith(b"CONNECT cdn.test:443")
         asked.set()
         await reader.read()
-        writer.close()
-        await writer.wait_closed()
         gone.set()
 
-    proxy = await asyncio.start_server(listen, "127.0.0.1", 0)
-    port = proxy.sockets[0].getsockname()[1]
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
-    config = Config(cache_dir=tmp_path, connect_timeout=0.2, read_timeout=30.0)
-    transport = Transport(config, None, "test")
-    try:
-        with pytest.raises(NetworkError, match="silent") as caught:
-            await transport.head("https://cdn.test/x")
-        assert caught.value.host == "cdn.test"
-        assert asked.is_set()
-    finally:
-        await transport.close()
+    async with at(listen) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy}")
+        async with transport_of(tmp_path, connect_timeout=0.2, read_timeout=30.0) as transport:
+            with pytest.raises(NetworkError, match="silent") as caught:
+                await transport.head("https://cdn.test/x")
+            assert caught.value.host == "cdn.test"
+            assert asked.is_set()
         await gone.wait()
-        proxy.close()
 
 
 async def test_a_host_that_says_nothing_holds_up_no_bytes_of_others(tmp_path: Path) -> None:
-    asked, done = [], asyncio.Event()
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        await done.wait()
-
     async def good(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc")
-        await done.wait()
+        await reader.read()
 
-    async with at(silent) as mute, at(good) as host:
-        async with transport_of(tmp_path, connections=1) as transport:
-            heads = [asyncio.create_task(transport.head(f"http://{mute}/x")) for _ in range(100)]
-            while len(asked) < 40:
-                await asyncio.sleep(0.01)
-            async with transport.get(f"http://{host}/x", {}) as reply:
-                buffer = memoryview(bytearray(3))
-                async with asyncio.timeout(20.0):
-                    assert await reply.during(reply.receive, buffer, None, 20.0) == 3
-            for head in heads:
-                head.cancel()
+    async with (
+        mute() as (silent, heard),
+        at(good) as host,
+        transport_of(tmp_path, connections=1) as transport,
+    ):
+        heads = [asyncio.create_task(transport.head(f"http://{silent}/x")) for _ in range(100)]
+        while len(heard) < 40:
+            await asyncio.sleep(0.01)
+        async with transport.get(f"http://{host}/x", {}) as reply:
+            buffer = memoryview(bytearray(3))
             async with asyncio.timeout(20.0):
-                await asyncio.gather(*heads, return_exceptions=True)
-        done.set()
+                assert await reply.during(reply.receive, buffer, None, 20.0) == 3
+        for head in heads:
+            head.cancel()
+        async with asyncio.timeout(20.0):
+            await asyncio.gather(*heads, return_exceptions=True)
 
 
 async def test_what_no_thread_has_begun_is_cancelled_at_once(tmp_path: Path) -> None:
-    asked, done = [], asyncio.Event()
-
-    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
-        await done.wait()
-
-    async with at(silent) as mute, transport_of(tmp_path, connections=1) as transport:
+    async with mute() as (silent, heard), transport_of(tmp_path, connections=1) as transport:
 
         async def get() -> None:
-            async with transport.get(f"http://{mute}/x", {}):
+            async with transport.get(f"http://{silent}/x", {}):
                 raise AssertionError
 
         gets = [asyncio.create_task(get()) for _ in range(30)]  # more than it has threads
-        while len(asked) < 9:
+        while len(heard) < 9:
             await asyncio.sleep(0.01)
         gets[-1].cancel()
         async with asyncio.timeout(20.0):
@@ -128,7 +123,6 @@ async def test_what_no_thread_has_begun_is_cancelled_at_once(tmp_path: Path) -> 
         for task in gets:
             task.cancel()
         await asyncio.gather(*gets, return_exceptions=True)
-        done.set()
 
 
 async def test_a_host_that_ends_connections_that_were_kept_is_asked_over_a_new_one(

@@ -32,6 +32,25 @@ def asked(pair: tuple[socket.socket, Connection], *answer: bytes, method: str = 
     connection.ask(method, "/x?a=%2B", {"Host": "h"})
 
 
+@contextlib.contextmanager
+def sending(pair: tuple[socket.socket, Connection], data: bytes) -> Iterator[None]:
+    """Have `data`, which may be more than a socket holds, sent meanwhile, and then the end."""
+    far, connection = pair
+
+    def send() -> None:
+        with contextlib.suppress(OSError):  # the other end may have heard enough
+            far.sendall(data)
+            far.shutdown(socket.SHUT_WR)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        yield
+    finally:
+        connection.abort()
+        sender.join()
+
+
 def body(connection: Connection, step: int = 1000) -> bytes:
     found, buffer = b"", memoryview(bytearray(step))
     while not connection.is_over:
@@ -146,14 +165,9 @@ def test_a_body_that_is_cut_short_is_over(pair: tuple[socket.socket, Connection]
 def test_an_answer_that_can_be_read_in_two_ways_is_none(
     pair: tuple[socket.socket, Connection], answer: bytes
 ) -> None:
-    far, connection = pair
-    sender = threading.Thread(target=lambda: (far.sendall(answer), far.shutdown(socket.SHUT_WR)))
-    sender.start()
-    with pytest.raises(Malformed):
-        connection.ask("GET", "/", {"Host": "h"})
-    connection.abort()
-    sender.join()
-    assert not connection.is_reusable
+    with sending(pair, answer), pytest.raises(Malformed):
+        pair[1].ask("GET", "/", {"Host": "h"})
+    assert not pair[1].is_reusable
 
 
 def test_what_is_waited_for_in_chunks_counts(pair: tuple[socket.socket, Connection]) -> None:
@@ -164,19 +178,9 @@ def test_what_is_waited_for_in_chunks_counts(pair: tuple[socket.socket, Connecti
 
 
 def test_a_long_head_ends_at_once(pair: tuple[socket.socket, Connection]) -> None:
-    far, connection = pair
     line = b"Content-Type: multipart/x; " + b"a=b; " * 12_000 + b"\r\n"
-    sender = threading.Thread(target=lambda: swallow(far, OK + line * 90))
-    sender.start()
-    with pytest.raises(Malformed):
-        connection.ask("GET", "/", {"Host": "h"})
-    connection.abort()
-    sender.join()
-
-
-def swallow(far: socket.socket, data: bytes) -> None:
-    with contextlib.suppress(OSError):
-        far.sendall(data)
+    with sending(pair, OK + line * 90), pytest.raises(Malformed):
+        pair[1].ask("GET", "/", {"Host": "h"})
 
 
 def test_an_answer_in_parts_is_an_answer(pair: tuple[socket.socket, Connection]) -> None:
@@ -204,19 +208,10 @@ def test_chunks_that_are_none_are_an_error_after_what_came_before(
     pair: tuple[socket.socket, Connection], answer: bytes
 ) -> None:
     asked(pair, OK, b"Transfer-Encoding: chunked\r\n\r\n")
-    far, connection = pair
-
-    def send() -> None:
-        swallow(far, answer)
-        far.shutdown(socket.SHUT_WR)
-
-    sender = threading.Thread(target=send)
-    sender.start()
-    with pytest.raises(Malformed):
-        body(connection)
-    assert not connection.is_reusable
-    connection.abort()
-    sender.join()
+    with sending(pair, answer):
+        with pytest.raises(Malformed):
+            body(pair[1])
+        assert not pair[1].is_reusable
 
 
 def test_what_is_said_of_an_answer_does_not_quote_it(

@@ -13,10 +13,10 @@ import ipaddress
 import re
 from urllib.parse import urljoin, urlsplit
 
-__all__ = ["host_of", "is_loopback", "next_url", "origin"]
+__all__ = ["DEFAULT_PORTS", "host_of", "is_loopback", "next_url", "origin"]
 
 _ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def origin(url: str) -> tuple[str, str, int]:
@@ -28,12 +28,12 @@ def origin(url: str) -> tuple[str, str, int]:
     """
     parts = urlsplit(url)
     scheme = parts.scheme.lower()
-    if scheme not in _DEFAULT_PORTS or not parts.hostname:
+    if scheme not in DEFAULT_PORTS or not parts.hostname:
         raise ValueError("not an http(s) URL")
     labels = parts.hostname.removesuffix(".").split(".")
     if not all(0 < len(label) < 64 for label in labels):
         raise ValueError("no host has such a name")
-    return scheme, parts.hostname.lower(), parts.port or _DEFAULT_PORTS[scheme]
+    return scheme, parts.hostname.lower(), parts.port or DEFAULT_PORTS[scheme]
 
 
 def host_of(url: str) -> str:
