@@ -113,8 +113,9 @@ async def test_what_no_thread_has_begun_is_cancelled_at_once(tmp_path: Path) -> 
             async with transport.get(f"http://{silent}/x", {}):
                 raise AssertionError
 
-        gets = [asyncio.create_task(get()) for _ in range(30)]  # more than it has threads
-        while len(heard) < 9:
+        gets = [asyncio.create_task(get()) for _ in range(30)]  # it has 9 threads
+        in_line = transport._threads._pool._work_queue
+        while len(heard) < 9 or in_line.qsize() < 21:
             await asyncio.sleep(0.01)
         gets[-1].cancel()
         async with asyncio.timeout(20.0):
