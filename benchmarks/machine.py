@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import platform
 import re
@@ -10,6 +11,8 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import modelfetch
 
 # program -> Debian package
 TOOLS = {
@@ -75,9 +78,15 @@ def python_version_of(package: str) -> str | None:
 
 
 def warm(modules: Sequence[str]) -> None:
-    """Import Python packages once, so that nobody's first run compiles them."""
+    """Import Python packages once, so that nobody's first run compiles them.
+
+    pip compiles what it installs, but not a package that is installed for editing, as ours is here.
+    """
+    compileall.compile_dir(str(Path(modelfetch.__file__).parent), quiet=2)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     for module in modules:
-        subprocess.run([python(), "-c", f"import {module}"], check=False, capture_output=True)
+        words = [python(), "-c", f"import {module}"]
+        subprocess.run(words, env=environment, check=False, capture_output=True)
 
 
 def python() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 REPO = "bench/model-GGUF"
 CONNECTIONS = 16  # what the peers are told, where they can be told
 # What the user has set must not change what is measured.
-_FOREIGN = ("MODELFETCH_", "HF_", "HUGGING_FACE_", "XDG_")
+_FOREIGN = ("MODELFETCH_", "HF_", "HUGGING_FACE_", "XDG_", "PYTHONDONTWRITEBYTECODE")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"}
 
 

@@ -16,16 +16,6 @@ from typing import TYPE_CHECKING, Any
 from modelfetch import errors
 from modelfetch._version import __version__
 from modelfetch.errors import *  # noqa: F403
-from modelfetch.inventory import (
-    CachedBuild,
-    CachedModel,
-    CachedPartial,
-    DamagedFile,
-    DiskUsage,
-    Removal,
-    RemovedItem,
-    Verification,
-)
 from modelfetch.offers import Fit, ModelVariants, Sidecar, VariantInfo
 from modelfetch.status import FileStatus, JobState, JobStatus
 from modelfetch.types import (
@@ -43,6 +33,14 @@ if TYPE_CHECKING:
     from modelfetch.cache import Cache as Cache
     from modelfetch.config import Config as Config
     from modelfetch.engine import Engine as Engine
+    from modelfetch.inventory import CachedBuild as CachedBuild
+    from modelfetch.inventory import CachedModel as CachedModel
+    from modelfetch.inventory import CachedPartial as CachedPartial
+    from modelfetch.inventory import DamagedFile as DamagedFile
+    from modelfetch.inventory import DiskUsage as DiskUsage
+    from modelfetch.inventory import Removal as Removal
+    from modelfetch.inventory import RemovedItem as RemovedItem
+    from modelfetch.inventory import Verification as Verification
     from modelfetch.jobs import Job as Job
 
 __all__ = [
@@ -83,6 +81,19 @@ _LAZY = {
     "Job": "modelfetch.jobs",
     "Config": "modelfetch.config",
     "Cache": "modelfetch.cache",
+    **dict.fromkeys(
+        (
+            "CachedBuild",
+            "CachedModel",
+            "CachedPartial",
+            "DamagedFile",
+            "DiskUsage",
+            "Removal",
+            "RemovedItem",
+            "Verification",
+        ),
+        "modelfetch.inventory",
+    ),
 }
 
 

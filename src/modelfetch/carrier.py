@@ -10,6 +10,7 @@ from modelfetch.core.pace import TokenBucket
 from modelfetch.gatherer import Gatherer
 from modelfetch.hubcall import user_agent
 from modelfetch.lanes import Lanes
+from modelfetch.memory import processors
 from modelfetch.offload import Offload
 from modelfetch.shared import FileProgress, Shared
 from modelfetch.storage.layout import Layout
@@ -34,7 +35,7 @@ class Carrier:
 
     def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
         self._config, self._offload, self._layout = config, offload, layout
-        self._lanes = Lanes(config.connections, adaptive=config.adaptive)
+        self._lanes = Lanes(config.connections, adaptive=config.adaptive, processors=processors())
         self.bucket = TokenBucket(config.max_bytes_per_second)
         self._shared: Shared | None = None
 

@@ -110,7 +110,8 @@ class Lane:
     def refused(self, now: float) -> None:
         """Record that the host would not serve the request."""
         if self._lanes.is_adaptive:
-            self._lanes.of(self.host).concurrency.refused(now)
+            host = self._lanes.of(self.host)
+            host.concurrency.refused(now, host.flowing or None)
 
 
 class Lanes:
@@ -119,14 +120,15 @@ class Lanes:
     Args:
         most: How many there are, over all hosts.
         adaptive: Whether the number for each host is searched for; without it, it is `most`.
+        processors: How many this process has.
 
     Attributes:
         is_adaptive: That.
     """
 
-    def __init__(self, most: int, *, adaptive: bool) -> None:
+    def __init__(self, most: int, *, adaptive: bool, processors: int = 2) -> None:
         self.is_adaptive = adaptive
-        self._most = most
+        self._most, self._processors = most, processors
         self._hosts: dict[str, _Host] = {}
         self._held: dict[object, int] = {}
         self._narrow: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
@@ -136,7 +138,7 @@ class Lanes:
         """Return what is known of `host`."""
         if host not in self._hosts:
             start = START if self.is_adaptive else self._most
-            self._hosts[host] = _Host(Concurrency(self._most, start))
+            self._hosts[host] = _Host(Concurrency(self._most, start, self._processors))
         return self._hosts[host]
 
     @contextlib.asynccontextmanager

@@ -14,12 +14,19 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["free_memory"]
+__all__ = ["free_memory", "processors"]
 
 _ROOT = Path("/")
 # Limit, usage, and how `memory.stat` calls the file pages that nobody used lately.
 _V2 = ("memory.max", "memory.current", "inactive_file")
 _V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+
+
+def processors() -> int:
+    """Return how many processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def free_memory(root: Path = _ROOT) -> int | None:

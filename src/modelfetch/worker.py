@@ -45,6 +45,7 @@ class Worker:
         self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
         self._speed = self._latency = self._began = 0.0
+        self._last = 0
         self._is_hindered = False
         self._source: Source | None = None
 
@@ -90,10 +91,12 @@ class Worker:
                 if has_worked and not lane.may_stay:
                     break
                 now = self._loop.time()
-                lease = self._transfer.lease(now, self._speed, lane.among, self._latency)
+                lease = self._transfer.lease(
+                    now, self._speed, lane.among, self._latency, self._last
+                )
                 if lease is None:
                     break
-                has_worked = True
+                has_worked, self._last = True, lease.remaining
                 self._crew.end_dropped(now)
                 self._is_hindered = False
                 await self._fetch_lease(lease, source, lane)

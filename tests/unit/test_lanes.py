@@ -8,6 +8,7 @@ import contextlib
 
 import pytest
 
+from modelfetch.core.concurrency import START
 from modelfetch.lanes import Lane, Lanes
 
 HOST = "cdn.example"
@@ -51,14 +52,15 @@ def having(users: list[User]) -> int:
 
 
 async def test_a_host_gets_what_it_is_worth_and_the_engine_no_more_than_its_budget() -> None:
-    lanes = Lanes(6, adaptive=True)
-    here, there = [User(lanes, "a") for _ in range(9)], [User(lanes, "b", "x") for _ in range(9)]
+    lanes = Lanes(START + 2, adaptive=True)
+    here = [User(lanes, "a") for _ in range(2 * START)]
+    there = [User(lanes, "b", "x") for _ in range(2 * START)]
     await settle()
-    assert (having(here), having(there)) == (4, 2)
+    assert (having(here), having(there)) == (START, 2)
     for user in here[:4]:
         await user.leave()
     await settle()
-    assert having(here) + having(there) == 6
+    assert having(here) + having(there) == START + 2
     for user in here + there:
         user.task.cancel()
     await asyncio.gather(*(user.task for user in here + there), return_exceptions=True)
@@ -187,12 +189,14 @@ async def test_a_job_with_a_bound_of_its_own_leaves_the_lanes_to_the_others() ->
 
 
 async def test_of_requests_that_last_long_as_many_end_as_are_too_many() -> None:
-    lanes = Lanes(8, adaptive=True)
+    lanes = Lanes(4, adaptive=True)
     users = [User(lanes, "a") for _ in range(4)]
     await settle()
     held = [user.lane for user in users if user.lane]
     assert not any(lane.must_leave(99.0) for lane in held)
-    held[0].refused(0.0)  # three are left
+    for lane in held[:3]:
+        lane.arrived(1, 0.0, 0.0)
+    held[3].refused(0.0)  # three are left
     assert not any(lane.must_leave(1.0) for lane in held), "they end soon"
     assert [lane.must_leave(99.0) for lane in held] == [True, False, False, False]
     assert [lane.must_leave(99.0) for lane in held] == [True, False, False, False]

@@ -17,7 +17,7 @@ import click
 import modelfetch
 from modelfetch._version import __version__
 from modelfetch.blocking import by_itself
-from modelfetch.cli.display import JsonLines, show_plan, show_saved
+from modelfetch.cli.display import JsonLines, show_saved
 from modelfetch.cli.options import (
     ENGINE_OPTIONS,
     MODEL_OPTIONS,
@@ -90,6 +90,7 @@ def plan(
     model: str, quantization: str | None, revision: str | None, as_json: bool, **settings: Any
 ) -> None:
     """Show what MODEL comes down to; downloads nothing."""
+    from modelfetch.cli.planned import show_plan
 
     async def work() -> Plan:
         async with modelfetch.Engine(by_itself(config_of(settings))) as engine:

@@ -1,34 +1,34 @@
-"""What a person or a program sees of a download."""
+"""What a person or a program sees of a download; on a terminal, with bars from `live`."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Protocol, Self
 
-from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
 from modelfetch.status import FileStatus, JobState, JobStatus
-from modelfetch.types import LocalModel, ModelMetadata, Plan
+from modelfetch.types import LocalModel, Plan
 from modelfetch.wording import printable
 
-__all__ = ["Display", "JsonLines", "choose_display", "show_plan", "show_saved"]
+__all__ = [
+    "Display",
+    "JsonLines",
+    "choose_display",
+    "headline",
+    "notes",
+    "rest",
+    "row_note",
+    "show_saved",
+]
 
 SECONDS_BETWEEN_LINES = 2.0
+# By these rich is told that there is a terminal where none can be seen.
+_FORCED = {"FORCE_COLOR", "TTY_COMPATIBLE"}
 _ONE_STREAM = (
     "{}: this server ignores ranges, so it comes over one connection, and an interruption "
     "starts it again from zero."
@@ -55,6 +55,13 @@ def choose_display(as_json: bool, plan: Plan) -> Display:
     """Return JSON lines if asked for, a live display on a terminal, plain lines elsewhere."""
     if as_json:
         return JsonLines()
+    # What draws takes longer to import than all else of the command line.
+    if not sys.stderr.isatty() and not os.environ.keys() & _FORCED:
+        return Lines(plan)
+    from rich.console import Console
+
+    from modelfetch.cli.live import Live
+
     console = Console(stderr=True)
     return Live(console, plan) if console.is_terminal else Lines(plan)
 
@@ -104,7 +111,7 @@ class Lines(_Quiet):
 
     def show(self, status: JobStatus) -> None:
         """Print a line if it is time for one, or the last."""
-        for note in _notes(status, self._told):
+        for note in notes(status, self._told):
             self._say(note)
         now = time.monotonic()
         if status.state.is_terminal or now - self._last >= SECONDS_BETWEEN_LINES:
@@ -114,58 +121,6 @@ class Lines(_Quiet):
     @staticmethod
     def _say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
-
-
-class Live:
-    """Bars, redrawn in place."""
-
-    def __init__(self, console: Console, plan: Plan) -> None:
-        self._console = console
-        self._told: set[str] = set()
-        self._names = {file.path: file.path.rpartition("/")[2] for file in plan.files}
-        self._rows: dict[str, Any] = {}
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            DownloadColumn(),
-            _StatusColumn(),
-            console=console,
-            transient=False,
-        )
-        console.print(headline(plan), markup=False, highlight=False)
-
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._progress.stop()
-
-    def show(self, status: JobStatus) -> None:
-        """Redraw."""
-        for note in _notes(status, self._told):
-            self._progress.console.print(note, markup=False, highlight=False)
-        if len(status.files) > 1:
-            for file in status.files:
-                self._update(file.path, self._names[file.path], file, _file_note(file))
-        total = FileStatus("", status.total_size_bytes, status.downloaded_bytes)
-        name = "total" if len(status.files) > 1 else next(iter(self._names.values()), "")
-        self._update("", name, total, _rest(status))
-
-    def _update(self, key: str, name: str, file: FileStatus, note: str) -> None:
-        if key not in self._rows:
-            self._rows[key] = self._progress.add_task(name, total=file.size_bytes, note=note)
-        self._progress.update(self._rows[key], completed=file.downloaded_bytes, note=note)
-
-
-class _StatusColumn(ProgressColumn):
-    def render(self, task: Task) -> Text:
-        return Text(str(task.fields.get("note", "")))
 
 
 def headline(plan: Plan) -> str:
@@ -180,10 +135,11 @@ def line(status: JobStatus) -> str:
     total = status.total_size_bytes
     share = 100.0 * status.downloaded_bytes / total if total else 100.0
     head = f"{share:5.1f}%  {decimal(status.downloaded_bytes)} of {decimal(total)}"
-    return f"{head}  {_rest(status)}"
+    return f"{head}  {rest(status)}"
 
 
-def _rest(status: JobStatus) -> str:
+def rest(status: JobStatus) -> str:
+    """Return how fast a job is, or what became of it."""
     if status.state is not JobState.DOWNLOADING:
         return status.state.value.replace("_", " ")
     parts = [f"{decimal(int(status.bytes_per_second))}/s"]
@@ -194,7 +150,8 @@ def _rest(status: JobStatus) -> str:
     return "  ".join(parts)
 
 
-def _file_note(file: FileStatus) -> str:
+def row_note(file: FileStatus) -> str:
+    """Return what there is to say of one of several files."""
     if file.verified:
         return "verified"
     return "one stream" if file.single_stream else ""
@@ -206,7 +163,8 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _notes(status: JobStatus, told: set[str]) -> list[str]:
+def notes(status: JobStatus, told: set[str]) -> list[str]:
+    """Return what is to be said once of each file; `told` is of which it was."""
     fresh = [f.path for f in status.files if f.single_stream and f.path not in told]
     told.update(fresh)
     return [_ONE_STREAM.format(path) for path in fresh]
@@ -221,34 +179,3 @@ def show_saved(status: JobStatus) -> None:
         elif file.reused_bytes:
             saved = f"{decimal(file.reused_bytes)} of {decimal(file.size_bytes)}"
             print(f"{file.path}: {saved} came from the version that was here.", file=sys.stderr)
-
-
-def _in_words(metadata: ModelMetadata | None) -> str | None:
-    if metadata is None:
-        return None
-    parameters, context = metadata.parameter_count, metadata.context_length
-    words = [
-        metadata.architecture,
-        f"{parameters / 1e9:.3g} B parameters" if parameters else None,
-        f"{context:,} tokens of context" if context else None,
-    ]
-    return ", ".join(filter(None, words)) or None
-
-
-def show_plan(plan: Plan) -> None:
-    """Print a plan on stdout."""
-    console = Console()
-    table = Table(title=None, box=None, pad_edge=False)
-    for name, justify in (("file", "left"), ("role", "left"), ("size", "right"), ("hash", "left")):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for file in plan.files:
-        hash_ = f"{file.blob_name[:16]}…" if file.sha256 or file.git_oid else "unknown"
-        table.add_row(escape(file.path), file.role.value, decimal(file.size_bytes), hash_)
-    label = escape(plan.quantization or "")
-    console.print(f"[bold]{escape(plan.repo)}[/]  {label}", highlight=False)
-    console.print(f"commit {plan.commit}", highlight=False)
-    console.print(escape(plan.rule), highlight=False)
-    if (about := _in_words(plan.metadata)) is not None:
-        console.print(escape(printable(about)), highlight=False)
-    console.print(table)
-    console.print(f"total {decimal(plan.total_size_bytes)}", highlight=False)

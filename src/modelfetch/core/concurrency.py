@@ -8,20 +8,23 @@ So the number is searched for while the bytes arrive. `best` is the number that 
 in; a *trial* opens more connections, or fewer, and is compared with it. It wins only if the goodput
 of all connections together rises by more than `GAIN` and more than the noise of both measures.
 
-* Up first: doubling, until a trial fails; then halving the interval between what was good and what
-  was too many. Where more have failed, fewer are tried too, and taken if they are faster.
+* Up first: doubling, until a trial fails, and without long measuring while each brings half as
+  much again or more, since until then the line is idle; then halving the interval between what was
+  good and what was too many. Where more have failed, fewer are tried too, and taken if they are
+  faster.
 * Then it rests, `MIN_REST` seconds after a change and twice as long after each round without, and
   looks around again, in small steps: the network may have changed.
 * A server that refuses (429, 503, a connection that ends before any answer) is not asked why: a
-  quarter of the connections is taken back at once.
+  quarter of the connections is taken back at once, and up to half where it serves so few.
 
 Goodput is measured in windows, so that its noise is known. Windows count only while exactly as many
 connections work as are wanted, and have had a moment to get up to speed. A trial ends as soon as
 its outcome is clear: a third of a second when the difference is large.
 
-More connections help against waiting, and nothing else. A window in which nobody waited for the
-network, since this machine was busy with what had come, or its disk was, tells nothing, and does
-not count. Where that is the rule, no other number is tried: the trial alone costs work.
+More connections help against waiting, and where there are processors that have nothing to do. When
+there are more of them than processors, and nobody waits for the network, since this machine is busy
+with what has come, or its disk is, then more are no help: fewer are tried at once, down to one more
+than there are processors, as they are in each other's way.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -36,27 +39,35 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from math import inf
 from statistics import fmean, stdev
 
 __all__ = ["START", "Concurrency"]
 
-START = 4
+START = 8
 # A trial wins when it is faster by this part, and by that many standard errors; it is given up when
 # it is as likely as not no better, for it may be costing speed.
 GAIN = 0.04
 CERTAINTY = 2.0
 DOUBT = 0.7
-# What is enough for more connections where all windows did not bring certainty.
+# What is enough for more connections where all windows did not bring certainty; fewer are as good
+# as more if they are no slower.
 LIKELIHOOD = 1.0
 WINDOW_SECONDS = 0.08
 WINDOW_BYTES = 32 << 10
 """Of each connection: a window that chunks can fill by chance says nothing."""
 MIN_WINDOWS, MAX_WINDOWS = 3, 15
+# So many windows do for an outcome that is clear: slower by this factor; or, until a trial has
+# failed, faster by it. Later, when a tenth is a gain, that much is noise.
+EAGER_WINDOWS, CLEAR = 2, 1.5
+# Now and then a connection breaks, or is replaced: that many are as good as all of them.
+ENOUGH = 7 / 8
 # What a new connection needs to come up to speed; longer ways show as a trial that fails, and is
 # tried again.
-SETTLE_SECONDS = 0.1
+SETTLE_SECONDS = 0.05
 MIN_REST, MAX_REST = 5.0, 60.0
-# Below this part of their time, connections do not wait for the network; looked at so often.
+# Below this part of their time, connections do not wait for the network; looked at so often where
+# nothing can be done about it.
 WAITING, BUSY_REST = 0.1, 1.0
 # All connections hear of the same refusal.
 ONE_REFUSAL_SECONDS = 1.0
@@ -74,6 +85,7 @@ class _Goodput:
     _waited: float = 0.0
 
     def add(self, nbytes: int, connections: int, now: float, waited: float) -> None:
+        """Count what came over one connection; `waited` is `inf` when it is of no matter."""
         if self._since is None:
             self._since = now  # of what arrives first, nobody knows how long it took
             return
@@ -102,25 +114,26 @@ class Concurrency:
     Args:
         most: Never more connections than this.
         start: How many to begin with.
+        processors: How many this process has.
 
     Attributes:
         target: How many connections to have now.
     """
 
-    def __init__(self, most: int, start: int = START) -> None:
+    def __init__(self, most: int, start: int = START, processors: int = 2) -> None:
         self.target = self._best = max(1, min(start, most))
-        self._most = most
+        self._most, self._processors = most, processors
         self._goodput = _Goodput()
         self._known: _Goodput | None = None
         self._calm_at: float | None = None
         # The open interval in which a better number may be; no upper end: nothing failed yet.
         self._floor, self._ceiling = 0, most + 1
         self._stride = 1.0
-        self._is_doubling = True
-        self._rest, self._rest_until = MIN_REST, -math.inf
-        self._deaf_until = -math.inf
+        self._is_doubling = self._is_eager = True
+        self._rest, self._rest_until = MIN_REST, -inf
+        self._deaf_until = -inf
 
-    def arrived(self, nbytes: int, connections: int, now: float, waited: float = math.inf) -> None:
+    def arrived(self, nbytes: int, connections: int, now: float, waited: float = inf) -> None:
         """Record that bytes came from the host.
 
         Args:
@@ -132,45 +145,80 @@ class Concurrency:
         """
         if now < self._rest_until:
             return
-        if connections != self.target:
+        if not self.target * ENOUGH <= connections <= self.target:
             self._measure_anew()
             return
         if self._calm_at is None:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
-            self._goodput.add(nbytes, connections, now, waited)
+            has_more_than_processors = self.target > self._processors
+            self._goodput.add(nbytes, connections, now, waited if has_more_than_processors else inf)
             if self._goodput.busy >= max(MIN_WINDOWS, len(self._goodput.rates)):
-                self._rest_until, self._known = now + BUSY_REST, None
-                self._settle_for(self._best)
-            elif len(self._goodput.rates) >= MIN_WINDOWS:
+                self._ease(now)
+            elif len(self._goodput.rates) >= self._fewest_windows:
                 self._compare(now)
 
-    def refused(self, now: float) -> None:
-        """Record that the host would not serve a connection: 429, 503, or an end without answer."""
+    def refused(self, now: float, served: int | None = None) -> None:
+        """Record that the host would not serve a connection: 429, 503, or an end without answer.
+
+        Args:
+            now: As for `arrived`.
+            served: How many it serves at the time; a quarter is taken back when unknown.
+        """
         if now < self._deaf_until:
             return
         self._deaf_until = now + ONE_REFUSAL_SECONDS
-        self.target = self._best = max(1, self.target - max(1, self.target // 4))
+        fewer = self.target - max(1, self.target // 4)
+        if served is not None:
+            fewer = max(self.target // 2, min(fewer, served))
+        self.target = self._best = max(1, fewer)
         self._look_around_later(now)
+
+    @property
+    def _fewest_windows(self) -> int:
+        is_trial = self._known is not None
+        return EAGER_WINDOWS if self._is_eager or is_trial else MIN_WINDOWS
+
+    def _ease(self, now: float) -> None:
+        """Have fewer connections: nobody waits for the network."""
+        self._is_eager, self._known = False, None
+        if self.target > self._best:
+            self._rest_until, self._rest = now + self._rest, min(2 * self._rest, MAX_REST)
+        elif self._best > self._processors + 1:
+            self._best = max(self._processors + 1, self._best // 2)
+        else:
+            self._rest_until = now + BUSY_REST
+        self._settle_for(self._best)
 
     def _compare(self, now: float) -> None:
         if self._known is None:
             self._known = self._goodput
-            self._try_another(now)
+        elif (has_won := self._has_won(self._known, self._goodput)) is None:
             return
-        known, trial = self._known, self._goodput
-        margin = trial.mean - known.mean * (1 + GAIN)
-        noise = math.hypot(known.error, trial.error)
-        is_over = len(trial.rates) >= MAX_WINDOWS
-        is_likely = is_over and self.target > self._best and margin > LIKELIHOOD * noise
-        if margin > CERTAINTY * noise or is_likely:
+        elif has_won:
             self._take()
-        elif margin < -DOUBT * noise or is_over:
-            self._take_back()
         else:
-            return
+            self._take_back()
         if self._known is not None:
             self._try_another(now)
+
+    def _has_won(self, known: _Goodput, trial: _Goodput) -> bool | None:
+        """Return whether the number on trial is the better one; `None` while that is open."""
+        if self._is_eager and trial.mean > known.mean * CLEAR:
+            return True
+        if trial.mean * CLEAR < known.mean:
+            return False
+        if len(trial.rates) < MIN_WINDOWS:
+            return None
+        margin = trial.mean - known.mean * (1 + GAIN)
+        noise = math.hypot(known.error, trial.error)
+        if margin > CERTAINTY * noise:
+            return True
+        if margin < -DOUBT * noise:
+            return False
+        if len(trial.rates) < MAX_WINDOWS:
+            return None
+        return margin > LIKELIHOOD * noise if self.target > self._best else trial.mean > known.mean
 
     def _take(self) -> None:
         if self.target > self._best:
@@ -181,6 +229,7 @@ class Concurrency:
         self._stride, self._rest = 1.0, MIN_REST
 
     def _take_back(self) -> None:
+        self._is_eager = False
         if self.target > self._best:
             self._ceiling, self._is_doubling = self.target, False
         else:
@@ -190,7 +239,10 @@ class Concurrency:
         self._known = None
 
     def _try_another(self, now: float) -> None:
-        candidate = self._above() or self._below()
+        # Where twice as many did not help, and nothing has, fewer are the larger chance.
+        is_too_many = self._ceiling <= self._most and not self._floor
+        above, below = self._above(), self._below()
+        candidate = (below or above) if is_too_many else (above or below)
         if candidate is not None:
             self._settle_for(candidate)
             return

@@ -1,8 +1,11 @@
 """A span that one connection fetches: its size, its pace, where to cut it in two.
 
-A lease is sized by its connection's speed, about `LEASE_SECONDS` of it: long enough that a round
-trip does not matter, short enough that a failure costs little. Ends lie on multiples of
-`ALIGNMENT`, which keeps slice caches from fetching a slice for two requests.
+A lease is sized by its connection's speed, so that it takes `ROUND_TRIPS`: long enough that one
+more does not matter, and no longer. For the file is hashed from its beginning while it arrives, and
+the hash waits for the slowest of the first leases; and a failure costs up to one. What a connection
+seems to do at first is often what a server lets out at once, or lay in buffers, so it is trusted
+with `GROWTH` times the last lease at most. Ends lie on multiples of `ALIGNMENT`, which keeps slice
+caches from fetching a slice for two requests.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from modelfetch.core.pieces import PIECE_SIZE
 
 __all__ = [
     "ALIGNMENT",
+    "FAR",
     "MAX_LEASE",
     "MIN_LEASE",
     "MIN_SPLIT",
@@ -26,13 +30,17 @@ __all__ = [
 ALIGNMENT = 4 << 20
 MIN_LEASE = 4 << 20
 MAX_LEASE = 64 << 20
-LEASE_SECONDS = 2.0
+ROUND_TRIPS = 20.0
+LEAST_SECONDS, MOST_SECONDS = 0.5, 2.0
+GROWTH = 4
 # A smaller part costs more in a request than it saves.
 MIN_SPLIT = 256 << 10
 # Less than this, in less time than that, was under way together: its speed is that of a wake-up.
 TELLING_BYTES = 64 << 10
 TELLING_SECONDS = 0.1
 MEAN_SECONDS = 0.1
+FAR = 4.0
+"""By this factor a connection is far slower than another: no noise, and no share of a line."""
 
 
 @dataclass(slots=True, eq=False)
@@ -91,6 +99,10 @@ class Lease:
         """Return the bytes per second of its life."""
         return (self.position - self.start) / max(now - self.began, 1e-6)
 
+    def is_far_below(self, speed: float, now: float) -> bool:
+        """Return whether its connection is known, and far slower than `speed`, now and before."""
+        return self.speed > 0 and max(self.speed, self.pace(now)) * FAR < speed
+
     def fair_cut(self, speed: float) -> int:
         """Return where to cut it in two, so that both parts end at once.
 
@@ -105,13 +117,18 @@ class Lease:
         return on_piece if on_piece >= self.front + MIN_SPLIT else self.front + kept
 
 
-def lease_size(speed: float) -> int:
-    """Return the size of a lease for a connection of `speed` bytes per second.
+def lease_size(speed: float, latency: float = 0.0, last: int = 0) -> int:
+    """Return the size of a lease: a power of two from `MIN_LEASE` to `MAX_LEASE`.
 
-    A power of two from `MIN_LEASE` to `MAX_LEASE`.
+    Args:
+        speed: Bytes per second of its connection; 0 when unknown.
+        latency: Seconds from a request of it to the answer; 0 when unknown.
+        last: Size of its last lease; 0 when it had none.
     """
+    seconds = min(max(LEAST_SECONDS, ROUND_TRIPS * latency), MOST_SECONDS)
+    wanted = min(speed * seconds, last * GROWTH) if last else speed * seconds
     size = MIN_LEASE
-    while size < MAX_LEASE and size < speed * LEASE_SECONDS:
+    while size < MAX_LEASE and size < wanted:
         size *= 2
     return size
 

@@ -16,7 +16,10 @@ silent, or whose rest is too small to share and far slower than it could be, is 
 is to end the request, and the idle connection fetches all of the rest.
 
 Before the tail, too, a lease is dropped whose connection is far slower than the others: another
-connection may lead to a better edge. A silence of all of them is not any one's fault.
+connection may lead to a better edge. A silence of all of them is not any one's fault. One that
+would outlast the rest of the file is taken over at once: it would be in the tail, and until then
+the hash may wait for it. And who would be far behind all the others with what is left, or has yet
+to find out how fast it is, gets nothing more when these are nearly done.
 
 A server without ranges sends the whole file from zero over one connection: `begin_stream` gives
 that connection everything and ends all other leases.
@@ -27,9 +30,10 @@ No I/O, no clock: the shell reports what happened and when, and asks.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import inf
 from statistics import median
 
-from modelfetch.core.lease import ALIGNMENT, MIN_SPLIT, Lease, lease_size
+from modelfetch.core.lease import ALIGNMENT, FAR, MIN_SPLIT, Lease, lease_size
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.types import Span
 
@@ -38,12 +42,15 @@ __all__ = ["Transfer"]
 # Below this a split costs more in a request than it saves.
 SPLIT_SECONDS = 0.5
 SPLIT_ROUND_TRIPS = 4.0
+# A new connection takes as long to be of use.
+NEWCOMER_SECONDS = 0.25
+# Of one that is far slower little is on its way, so little comes twice.
+HURRY_SECONDS = 0.1
 # A lease may take so long to show its speed; a connection that brought something so lately lives.
 YOUNG_SECONDS = 1.0
 # Without a byte for so long, a lease is silent; younger than this, it cannot be judged.
 SILENT_SECONDS = 3.0
-# Far slower than others: by this factor, and by the middle one of so many.
-FAR = 4.0
+# Far slower than others: by the factor `FAR`, and by the middle one of so many.
 MIN_OTHERS = 2
 
 
@@ -85,7 +92,12 @@ class Transfer:
         return tuple(sorted(self._leases, key=lambda lease: lease.position))
 
     def lease(
-        self, now: float, speed: float = 0.0, among: int = 1, latency: float = 0.0
+        self,
+        now: float,
+        speed: float = 0.0,
+        among: int = 1,
+        latency: float = 0.0,
+        last: int = 0,
     ) -> Lease | None:
         """Give out the next span to fetch; `None` when there is none for now.
 
@@ -94,6 +106,7 @@ class Transfer:
             speed: Bytes per second of the connection that asks; 0 when unknown.
             among: How many connections share what is left; near the end each gets its part.
             latency: Seconds from a request of that connection to its answer; 0 when unknown.
+            last: Bytes of the last lease of that connection; 0 when it had none.
         """
         if self._stream is not None:
             return None
@@ -102,9 +115,14 @@ class Transfer:
         gap = next(gaps, None)
         if gap is None:
             return self._split(now, speed, latency)
+        rest = self._seconds_for_the_rest()
+        if (laggard := self._laggard(now, speed, rest)) is not None:
+            return self._taken_over(laggard, now, speed)
         free = self.size_bytes - claimed.size
-        stop = min(gap.stop, gap.start + _length(gap, free, speed, among))
-        return self._granted(Lease(gap.start, stop, now, speed))
+        length = _length(gap, free, lease_size(speed, latency, last), among)
+        if length > speed * rest * FAR if speed else rest < NEWCOMER_SECONDS:
+            return None
+        return self._granted(Lease(gap.start, min(gap.stop, gap.start + length), now, speed))
 
     def _claimed(self) -> SpanSet:
         """Return what nobody needs to lease.
@@ -209,7 +227,8 @@ class Transfer:
         victim = max(victims, key=lambda lease: lease.seconds_left(now), default=None)
         if victim is None:
             return None
-        least = SPLIT_SECONDS if victim.speed else YOUNG_SECONDS
+        is_slow = victim.is_far_below(speed, now)
+        least = HURRY_SECONDS if is_slow else SPLIT_SECONDS if victim.speed else YOUNG_SECONDS
         # A mirror that once took half a minute to fetch the file itself does so no more.
         round_trips = min(SPLIT_ROUND_TRIPS * latency, SILENT_SECONDS)
         if victim.seconds_left(now) < max(least, round_trips):
@@ -217,9 +236,24 @@ class Transfer:
         if now - victim.since >= SILENT_SECONDS:
             return self._taken_over(victim, now, speed)
         if victim.to_come < 2 * MIN_SPLIT:
-            is_slow = 0 < victim.speed * FAR < speed and now - victim.began >= SILENT_SECONDS
-            return self._taken_over(victim, now, speed) if is_slow else None
+            is_known = is_slow and now - victim.began >= SPLIT_SECONDS
+            return self._taken_over(victim, now, speed) if is_known else None
         return self._cut(victim, victim.fair_cut(speed), now, speed)
+
+    def _seconds_for_the_rest(self) -> float:
+        """Return how long all that is missing will take those who are at it."""
+        pace = sum(lease.speed for lease in self._leases)
+        return (self.size_bytes - self.done.size) / pace if pace else inf
+
+    def _laggard(self, now: float, speed: float, rest: float) -> Lease | None:
+        """Return the lease that is far slower and would outlast the rest of the file, if any."""
+        known = [lease for lease in self._leases if lease.speed and lease.to_come]
+        last = max(known, key=lambda lease: lease.seconds_left(now), default=None)
+        if last is None or last.is_dropped or now - last.began < SPLIT_SECONDS:
+            return None
+        usual = min(speed, median(lease.speed for lease in known))
+        would_outlast = last.seconds_left(now) > max(rest, SPLIT_SECONDS)
+        return last if would_outlast and last.is_far_below(usual, now) else None
 
     def _taken_over(self, victim: Lease, now: float, speed: float) -> Lease:
         victim.is_dropped = True
@@ -235,8 +269,7 @@ class Transfer:
         return lease
 
 
-def _length(gap: Span, free: int, speed: float, among: int) -> int:
-    wanted = lease_size(speed)
+def _length(gap: Span, free: int, wanted: int, among: int) -> int:
     share = -(-free // max(1, among))
     if share < wanted:
         # Near the end everybody gets an equal part, in whole pieces.

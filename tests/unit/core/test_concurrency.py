@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from modelfetch.core.concurrency import Concurrency
+from modelfetch.core.concurrency import START, Concurrency
 
 MB = 1_000_000
 STEP = 0.01
@@ -151,30 +151,65 @@ def test_one_connection_is_always_left() -> None:
 def test_what_cannot_be_compared_is_not() -> None:
     found = Concurrency(16)
     for tick in range(2000):
-        found.arrived(1 << 20, 3, tick / 100)  # fewer connections than wanted: no more work
-    assert found.target == 4
+        found.arrived(1 << 20, START - 2, tick / 100)  # fewer than wanted: there is no more work
+    assert found.target == START
 
 
-@pytest.mark.parametrize("waited", [0.0, 0.02, 0.5])
-def test_who_does_not_wait_for_the_network_needs_no_more_connections(waited: float) -> None:
-    found = Concurrency(16)
-    targets = set()
-    for tick in range(1000):
-        now = tick / 100
-        for _ in range(found.target):
-            found.arrived(1 << 20, found.target, now, waited / 100)
-        targets.add(found.target)
-    assert (max(targets) > 4) == (waited >= 0.5)
+def targets_of(found: Concurrency, share: float, seconds: float, connections: int = 99) -> set[int]:
+    """Return the numbers that are wanted while 100 MB/s come over each connection.
+
+    Args:
+        found: The search.
+        share: Of their time in which connections wait for the network.
+        seconds: How long.
+        connections: How many there are at most, whatever is wanted.
+    """
+    seen = set()
+    for tick in range(int(seconds * 100)):
+        working = min(found.target, connections)
+        for _ in range(working):
+            found.arrived(MB, working, tick / 100, share / 100)
+        seen.add(found.target)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("share", "processors", "expected"),
+    [
+        (0.02, 2, {START, 4, 3}),  # fewer, and none more than keep two processors at work
+        (0.02, 6, {START, 7}),
+        (0.02, 8, {START, 16, 8}),  # whether there are idle ones is tried, and found not to be
+        (0.5, 2, {START, 16}),
+    ],
+)
+def test_more_connections_than_processors_are_for_waiting(
+    share: float, processors: int, expected: set[int]
+) -> None:
+    found = Concurrency(16, processors=processors)
+    assert targets_of(found, share, 3.0) == expected
 
 
 def test_who_begins_to_wait_gets_more() -> None:
     found = Concurrency(16)
-    for tick in range(1000):
-        waited = 0.009 if tick > 500 else 0.0
-        for _ in range(found.target):
-            found.arrived(1 << 20, found.target, tick / 100, waited)
-        if tick == 500:
-            assert found.target == 4
-        if found.target > 4:
-            return
-    raise AssertionError
+    assert targets_of(found, 0.0, 3.0) == {START, 4, 3}
+    assert max(targets_of(found, 0.9, 6.0)) > START
+
+
+def test_doubling_is_quick_while_it_is_clear_that_it_helps() -> None:
+    found = Concurrency(32)
+    targets_of(found, 0.9, 0.7)
+    assert found.target == 32
+
+
+def test_a_connection_that_is_replaced_does_not_hold_up_the_search() -> None:
+    found = Concurrency(32)
+    targets_of(found, 0.9, 0.5, connections=START - 1)
+    assert found.target == 2 * START
+
+
+def test_after_a_refusal_there_are_as_many_as_are_served() -> None:
+    found = Concurrency(32)
+    found.refused(0.0, served=5)
+    assert found.target == 5
+    found.refused(2.0, served=1)
+    assert found.target == 2, "half at most: the others may only have begun"

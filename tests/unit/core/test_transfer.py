@@ -20,15 +20,28 @@ NOW = 100.0
 
 
 def taken(transfer: Transfer, speed: float = 0.0, among: int = 1, now: float = NOW) -> Lease:
-    lease = transfer.lease(now, speed, among)
+    """Take a lease for a connection with so much latency that it gets two seconds' worth."""
+    lease = transfer.lease(now, speed, among, latency=0.1)
     assert lease is not None
     return lease
 
 
 def test_leases_grow_with_speed_within_bounds() -> None:
     assert lease_size(0.0) == MIN_LEASE
-    assert lease_size(5.0 * MiB) == 16 * MiB
+    assert lease_size(20.0 * MiB) == 16 * MiB
     assert lease_size(1e12) == MAX_LEASE
+
+
+def test_where_a_round_trip_takes_long_leases_do_too() -> None:
+    assert lease_size(20.0 * MiB, latency=0.05) == 32 * MiB
+    assert lease_size(20.0 * MiB, latency=10.0) == 64 * MiB
+
+
+def test_a_first_burst_is_not_taken_for_the_speed() -> None:
+    assert lease_size(100.0 * MiB, last=0) == 64 * MiB
+    assert lease_size(100.0 * MiB, last=4 * MiB) == 16 * MiB
+    assert lease_size(100.0 * MiB, last=16 * MiB) == 64 * MiB
+    assert lease_size(100.0 * MiB, last=1) == MIN_LEASE
 
 
 def test_the_speed_is_a_mean_that_follows() -> None:
@@ -176,6 +189,62 @@ def test_the_small_rest_of_a_slow_lease_is_taken_over_by_a_fast_one() -> None:
     assert transfer.lease(NOW + 5, 700.0) is None
     assert transfer.lease(NOW + 5, 900.0) is not None
     assert slow.is_dropped
+
+
+def test_one_that_is_far_slower_is_shared_for_less() -> None:
+    transfer = Transfer(MiB, SpanSet())
+    slow = taken(transfer, 4.0 * MiB)
+    transfer.landed(slow, Span(0, MiB // 4), NOW)
+    slow.began = NOW - 1
+    assert transfer.lease(NOW, 15.0 * MiB) is None
+    assert transfer.lease(NOW, 17.0 * MiB) is not None
+
+
+def outlasting() -> tuple[Transfer, Lease]:
+    """Three quarters of a file are there; what one lease still has takes longer than the rest."""
+    transfer = Transfer(64 * MiB, SpanSet([Span(4 * MiB, 48 * MiB)]))
+    laggard, other = taken(transfer), taken(transfer, 20.0 * MiB, 4)
+    transfer.landed(laggard, Span(0, MiB), NOW + 1)
+    transfer.landed(other, Span(other.position, other.position + MiB), NOW + 1)
+    laggard.speed = 1.0 * MiB
+    return transfer, laggard
+
+
+def test_who_would_outlast_the_rest_of_the_file_is_taken_over_before_its_end() -> None:
+    transfer, laggard = outlasting()
+    heir = taken(transfer, 20.0 * MiB, now=NOW + 1)
+    assert laggard.is_dropped
+    assert (heir.position, heir.stop) == (MiB, 4 * MiB)
+    assert taken(transfer, 20.0 * MiB, now=NOW + 1).position > 48 * MiB
+
+
+@pytest.mark.parametrize("about", ["it is young", "it was faster before", "the heir is as slow"])
+def test_who_may_yet_catch_up_is_left_alone(about: str) -> None:
+    transfer, laggard = outlasting()
+    speed = 20.0 * MiB
+    if about == "it is young":
+        laggard.began = NOW + 0.8
+    elif about == "it was faster before":
+        laggard.start = laggard.position - 10 * MiB
+    else:
+        speed = 2.0 * MiB
+    taken(transfer, speed, now=NOW + 1)
+    assert not laggard.is_dropped
+
+
+def test_who_is_far_too_slow_for_the_little_that_is_left_gets_none_of_it() -> None:
+    transfer = Transfer(64 * MiB, SpanSet([Span(0, 56 * MiB)]))
+    taken(transfer, 20.0 * MiB, 4)
+    assert transfer.lease(NOW, 0.5 * MiB, 4) is None
+    assert transfer.lease(NOW, 2.0 * MiB, 4) is not None
+
+
+def test_a_new_connection_gets_nothing_of_what_will_be_there_in_a_moment() -> None:
+    transfer = Transfer(64 * MiB, SpanSet([Span(0, 56 * MiB)]))
+    lease = taken(transfer, 40.0 * MiB, 4)
+    assert transfer.lease(NOW, 0.0, 4) is None
+    transfer.release(lease)
+    assert transfer.lease(NOW, 0.0, 4) is not None, "nobody else is at it"
 
 
 def slow_among_others(pace: float) -> tuple[Transfer, Lease]:
