@@ -41,6 +41,8 @@ TELLING_SECONDS = 0.1
 MEAN_SECONDS = 0.1
 FAR = 4.0
 """By this factor a connection is far slower than another: no noise, and no share of a line."""
+TRIED_SECONDS = 0.5
+"""Until then nobody is called so: a thread that waited for a processor looks the same."""
 
 
 @dataclass(slots=True, eq=False)
@@ -100,8 +102,9 @@ class Lease:
         return (self.position - self.start) / max(now - self.began, 1e-6)
 
     def is_far_below(self, speed: float, now: float) -> bool:
-        """Return whether its connection is known, and far slower than `speed`, now and before."""
-        return self.speed > 0 and max(self.speed, self.pace(now)) * FAR < speed
+        """Return whether its connection is far slower than `speed`, and has been all its life."""
+        is_known = self.speed > 0 and now - self.began >= TRIED_SECONDS
+        return is_known and max(self.speed, self.pace(now)) * FAR < speed
 
     def fair_cut(self, speed: float) -> int:
         """Return where to cut it in two, so that both parts end at once.

@@ -236,8 +236,7 @@ class Transfer:
         if now - victim.since >= SILENT_SECONDS:
             return self._taken_over(victim, now, speed)
         if victim.to_come < 2 * MIN_SPLIT:
-            is_known = is_slow and now - victim.began >= SPLIT_SECONDS
-            return self._taken_over(victim, now, speed) if is_known else None
+            return self._taken_over(victim, now, speed) if is_slow else None
         return self._cut(victim, victim.fair_cut(speed), now, speed)
 
     def _seconds_for_the_rest(self) -> float:
@@ -249,7 +248,7 @@ class Transfer:
         """Return the lease that is far slower and would outlast the rest of the file, if any."""
         known = [lease for lease in self._leases if lease.speed and lease.to_come]
         last = max(known, key=lambda lease: lease.seconds_left(now), default=None)
-        if last is None or last.is_dropped or now - last.began < SPLIT_SECONDS:
+        if last is None or last.is_dropped:
             return None
         usual = min(speed, median(lease.speed for lease in known))
         would_outlast = last.seconds_left(now) > max(rest, SPLIT_SECONDS)
