@@ -6,8 +6,9 @@ The host is a FastAPI application under uvicorn in one process. A client in anot
 `/ping` all the time, one request after the other over one connection. That is measured while
 nothing else runs, while `Engine.download` of the same host fetches from nginx over TLS at full
 speed, with the transfers in a thread and in a process of their own, and while huggingface_hub's
-`hf_hub_download` does the same in a thread. Beside it a task of the host's loop sleeps 1 ms again
-and again; how much later than asked it wakes is the lag of the loop.
+`hf_hub_download` does the same in a thread. What busy processors alone do to a host is shown by
+programs that only count, one for each, at the lowest priority. Beside it a task of the host's loop
+sleeps 1 ms again and again; how much later than asked it wakes is the lag of the loop.
 
 Each host is a new process. Rounds are interleaved, so that what else the machine does is shared by
 all; what a download adds is told for each round against that round's idle host, and the medians of
@@ -41,7 +42,8 @@ from benchmarks.servers import free_port
 
 IDLE_SECONDS = 6.0
 IDLE, PEER = "idle", "huggingface_hub, thread"
-KINDS = (IDLE, "modelfetch, thread", "modelfetch, process", PEER)
+BUSY = "only busy processors"
+KINDS = (IDLE, BUSY, "modelfetch, thread", "modelfetch, process", PEER)
 ADDED = ("ping p50", "ping p99", "tick p50", "tick p99")
 _CLIENT = """
 import http.client, json, sys, time
@@ -101,6 +103,7 @@ async def host(kind: str, cache: str) -> None:
     """Be the host of one download; print what it felt of it as JSON."""
     work: dict[str, Callable[[], Awaitable[object]]] = {
         IDLE: lambda: asyncio.sleep(IDLE_SECONDS),
+        BUSY: _busy,
         "modelfetch, thread": lambda: _modelfetch(cache, "thread"),
         "modelfetch, process": lambda: _modelfetch(cache, "process"),
         PEER: lambda: asyncio.to_thread(_huggingface_hub, cache),
@@ -147,6 +150,15 @@ async def _tick(lags: list[float]) -> None:
         began = loop.time()
         await asyncio.sleep(0.001)
         lags.append(loop.time() - began - 0.001)
+
+
+async def _busy() -> None:
+    words = ["nice", "-n", "19", python(), "-c", "while True: pass"]
+    counting = [await asyncio.create_subprocess_exec(*words) for _ in range(os.cpu_count() or 1)]
+    await asyncio.sleep(IDLE_SECONDS)
+    for process in counting:
+        process.kill()
+        await process.wait()
 
 
 async def _modelfetch(cache: str, isolation: str) -> None:

@@ -147,14 +147,16 @@ class Connector:
                 connected = await self._connected(near, attempt)
             except TimeoutError:
                 raise
-            except OSError as error:
-                raise Unreachable(error.strerror or type(error).__name__) from None
+            except (OSError, ValueError) as error:
+                raise Unreachable(_reason(error)) from None
             wire = Wired(connected)
             try:
                 address = str(connected.getpeername()[0])
                 stream = await abortable(threads, wire.abort, self._lead, wire, route, near)
-            except BaseException:
+            except BaseException as error:
                 wire.close()
+                if isinstance(error, ValueError) and not isinstance(error, OSError):
+                    raise Unreachable(_reason(error)) from None  # no certificate has such a name
                 raise
         attempt.address = address
         return Connection(stream, address)
@@ -210,6 +212,11 @@ class Connector:
                 del self._kept[route]
         if self._kept:
             self._sweeping = loop.call_later(_KEPT_SECONDS, self._sweep)
+
+
+def _reason(error: Exception) -> str:
+    # The text of an error may hold the URL, and a signed URL is a secret.
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _bracketed(host: str) -> str:

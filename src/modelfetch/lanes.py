@@ -110,8 +110,7 @@ class Lane:
     def refused(self, now: float) -> None:
         """Record that the host would not serve the request."""
         if self._lanes.is_adaptive:
-            host = self._lanes.of(self.host)
-            host.concurrency.refused(now, host.flowing or None)
+            self._lanes.of(self.host).concurrency.refused(now)
 
 
 class Lanes:

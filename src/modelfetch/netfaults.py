@@ -45,7 +45,7 @@ def network_errors(url: str, proxy: str | None = None) -> Iterator[None]:
             failure = refused_by_proxy(NetworkError, None, host_of(proxy), host)
     except TimeoutError:
         failure = NetworkError(f"{host} was silent for too long{through}.", host=host)
-    except (Malformed, OSError, ValueError) as error:
+    except (Malformed, OSError) as error:
         text = f"The connection to {host}{through} broke: {_text(error)}."
         failure = NetworkError(text, host=host)
     # Raised out here, or it would carry the other error, which may have the URL in it.

@@ -96,7 +96,7 @@ class Worker:
                 )
                 if lease is None:
                     break
-                has_worked, self._last = True, lease.remaining
+                has_worked, self._last = True, max(self._last, lease.remaining)
                 self._crew.end_dropped(now)
                 self._is_hindered = False
                 await self._fetch_lease(lease, source, lane)
@@ -110,6 +110,7 @@ class Worker:
             async with self._crew.request(lease):
                 await self._fetch(lease, source, lane)
         except TimeoutError:
+            self._speed, self._last = 0.0, 0  # of that connection; the next may lead elsewhere
             raise NetworkError(
                 f"{source.host} was far slower here than elsewhere.", host=source.host
             ) from None

@@ -12,7 +12,9 @@ from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded
 
 from modelfetch import Engine, HubUnavailable, JobState, NetworkError
 from modelfetch.core.concurrency import START
+from modelfetch.core.lease import Lease
 from modelfetch.core.retry import RetryPolicy
+from modelfetch.core.transfer import Transfer
 from modelfetch.storage.partial import PartialFile
 from modelfetch.testing import Delay, FakeHub, LoggedRequest, Redirect, Slow, Stall, Status
 
@@ -82,6 +84,26 @@ async def test_a_connection_that_is_far_slower_is_replaced_and_its_bytes_kept(
     async with Engine(**patient(hub)) as engine:
         assert_is(await (await engine.download(REPO, LABEL)).result(), content)
     assert hub.bytes_sent_twice(FILE) < MiB
+
+
+async def test_the_speed_of_a_connection_that_was_replaced_is_not_that_of_the_next(
+    hub: FakeHub, patient: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelfetch.core.transfer.SILENT_SECONDS", 0.5)
+    unknown, lease = 0, Transfer.lease
+
+    def noted(transfer: Transfer, now: float, speed: float, *rest: Any) -> Lease | None:
+        nonlocal unknown
+        unknown += not speed
+        return lease(transfer, now, speed, *rest)
+
+    monkeypatch.setattr(Transfer, "lease", noted)
+    hub.add(REPO, {FILE: coded(48 * MiB)})
+    hub.rate = 8.0 * MiB
+    hub.script(Slow(100_000), skip=1)
+    async with Engine(**patient(hub, connections=4, adaptive=False)) as engine:
+        await (await engine.download(REPO, LABEL)).result()
+    assert unknown == 4 + 1
 
 
 @pytest.mark.parametrize("left", [100_000, 3 * MiB])

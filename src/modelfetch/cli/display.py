@@ -56,7 +56,8 @@ def choose_display(as_json: bool, plan: Plan) -> Display:
     if as_json:
         return JsonLines()
     # What draws takes longer to import than all else of the command line.
-    if not sys.stderr.isatty() and not os.environ.keys() & _FORCED:
+    is_terminal = sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
+    if not is_terminal and not os.environ.keys() & _FORCED:
         return Lines(plan)
     from rich.console import Console
 
@@ -120,7 +121,8 @@ class Lines(_Quiet):
 
     @staticmethod
     def _say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        if sys.stderr is not None:  # or it would be printed on stdout
+            print(text, file=sys.stderr, flush=True)
 
 
 def headline(plan: Plan) -> str:

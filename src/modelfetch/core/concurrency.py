@@ -10,21 +10,21 @@ of all connections together rises by more than `GAIN` and more than the noise of
 
 * Up first: doubling, until a trial fails, and without long measuring while each brings half as
   much again or more, since until then the line is idle; then halving the interval between what was
-  good and what was too many. Where more have failed, fewer are tried too, and taken if they are
-  faster.
+  good and what was too many. Where more have failed, or there can be no more, fewer are tried too,
+  and taken if they are faster, or as fast as far as can be told.
 * Then it rests, `MIN_REST` seconds after a change and twice as long after each round without, and
   looks around again, in small steps: the network may have changed.
 * A server that refuses (429, 503, a connection that ends before any answer) is not asked why: a
-  quarter of the connections is taken back at once, and up to half where it serves so few.
+  quarter of the connections is taken back at once, or up to half if so few worked since the last.
 
-Goodput is measured in windows, so that its noise is known. Windows count only while exactly as many
-connections work as are wanted, and have had a moment to get up to speed. A trial ends as soon as
-its outcome is clear: a third of a second when the difference is large.
+Goodput is measured in windows, so that its noise is known. Windows count only while as many
+connections work as are wanted, but for one in eight, and have had a moment to get up to speed. A
+trial ends as soon as its outcome is clear: a quarter of a second when the difference is large.
 
 More connections help against waiting, and where there are processors that have nothing to do. When
 there are more of them than processors, and nobody waits for the network, since this machine is busy
-with what has come, or its disk is, then more are no help: fewer are tried at once, down to one more
-than there are processors, as they are in each other's way.
+with what has come, or its disk is, then more are no help: there are fewer from then on, down to one
+more than there are processors, as they are in each other's way.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -38,9 +38,9 @@ No clock and no sockets: the shell reports what arrived, and when.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from math import inf
-from statistics import fmean, stdev
+
+from modelfetch.core.goodput import MIN_WINDOWS, Goodput
 
 __all__ = ["START", "Concurrency"]
 
@@ -53,59 +53,22 @@ DOUBT = 0.7
 # What is enough for more connections where all windows did not bring certainty; fewer are as good
 # as more if they are no slower.
 LIKELIHOOD = 1.0
-WINDOW_SECONDS = 0.08
-WINDOW_BYTES = 32 << 10
-"""Of each connection: a window that chunks can fill by chance says nothing."""
-MIN_WINDOWS, MAX_WINDOWS = 3, 15
+MAX_WINDOWS = 15
 # So many windows do for an outcome that is clear: slower by this factor; or, until a trial has
 # failed, faster by it. Later, when a tenth is a gain, that much is noise.
 EAGER_WINDOWS, CLEAR = 2, 1.5
-# Now and then a connection breaks, or is replaced: that many are as good as all of them.
-ENOUGH = 7 / 8
+# Now and then a connection breaks, or is replaced: so few of them, or of the new ones of a trial,
+# may be missing.
+MISSING = 1 / 8
 # What a new connection needs to come up to speed; longer ways show as a trial that fails, and is
 # tried again.
 SETTLE_SECONDS = 0.05
 MIN_REST, MAX_REST = 5.0, 60.0
-# Below this part of their time, connections do not wait for the network; looked at so often where
-# nothing can be done about it.
-WAITING, BUSY_REST = 0.1, 1.0
+FIRST_REST = 1.0
+# How often it is looked at where nothing can be done about connections that do not wait.
+BUSY_REST = 1.0
 # All connections hear of the same refusal.
 ONE_REFUSAL_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class _Goodput:
-    """Bytes per second of all connections together, by windows."""
-
-    rates: list[float] = field(default_factory=list)
-    busy: int = 0
-    """Windows in which nobody waited for the network."""
-    _since: float | None = None
-    _nbytes: int = 0
-    _waited: float = 0.0
-
-    def add(self, nbytes: int, connections: int, now: float, waited: float) -> None:
-        """Count what came over one connection; `waited` is `inf` when it is of no matter."""
-        if self._since is None:
-            self._since = now  # of what arrives first, nobody knows how long it took
-            return
-        self._nbytes += nbytes
-        self._waited += waited
-        elapsed = now - self._since
-        if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
-            if self._waited < WAITING * elapsed * connections:
-                self.busy += 1
-            else:
-                self.rates.append(self._nbytes / elapsed)
-            self._since, self._nbytes, self._waited = now, 0, 0.0
-
-    @property
-    def mean(self) -> float:
-        return fmean(self.rates)
-
-    @property
-    def error(self) -> float:
-        return stdev(self.rates) / math.sqrt(len(self.rates))
 
 
 class Concurrency:
@@ -123,8 +86,8 @@ class Concurrency:
     def __init__(self, most: int, start: int = START, processors: int = 2) -> None:
         self.target = self._best = max(1, min(start, most))
         self._most, self._processors = most, processors
-        self._goodput = _Goodput()
-        self._known: _Goodput | None = None
+        self._goodput = Goodput()
+        self._known: Goodput | None = None
         self._calm_at: float | None = None
         # The open interval in which a better number may be; no upper end: nothing failed yet.
         self._floor, self._ceiling = 0, most + 1
@@ -132,6 +95,8 @@ class Concurrency:
         self._is_doubling = self._is_eager = True
         self._rest, self._rest_until = MIN_REST, -inf
         self._deaf_until = -inf
+        # The most that worked at once since the last refusal.
+        self._served = 0
 
     def arrived(self, nbytes: int, connections: int, now: float, waited: float = inf) -> None:
         """Record that bytes came from the host.
@@ -143,9 +108,10 @@ class Concurrency:
             waited: Seconds for which that connection had nothing to do before; when unknown, it is
                 taken for waiting.
         """
+        self._served = max(self._served, connections)
         if now < self._rest_until:
             return
-        if not self.target * ENOUGH <= connections <= self.target:
+        if not self._enough <= connections <= self.target:
             self._measure_anew()
             return
         if self._calm_at is None:
@@ -158,21 +124,23 @@ class Concurrency:
             elif len(self._goodput.rates) >= self._fewest_windows:
                 self._compare(now)
 
-    def refused(self, now: float, served: int | None = None) -> None:
-        """Record that the host would not serve a connection: 429, 503, or an end without answer.
-
-        Args:
-            now: As for `arrived`.
-            served: How many it serves at the time; a quarter is taken back when unknown.
-        """
+    def refused(self, now: float) -> None:
+        """Record that the host would not serve a connection: 429, 503, or an end without answer."""
         if now < self._deaf_until:
             return
-        self._deaf_until = now + ONE_REFUSAL_SECONDS
+        self._deaf_until, self._is_eager = now + ONE_REFUSAL_SECONDS, False
         fewer = self.target - max(1, self.target // 4)
-        if served is not None:
-            fewer = max(self.target // 2, min(fewer, served))
+        if self._served:
+            fewer = max(self.target // 2, min(fewer, self._served))
+        self._served = 0
         self.target = self._best = max(1, fewer)
         self._look_around_later(now)
+
+    @property
+    def _enough(self) -> float:
+        """Connections at work that are as good as all that are wanted."""
+        fresh = self.target - self._best
+        return self.target - (fresh if fresh > 0 else self.target) * MISSING
 
     @property
     def _fewest_windows(self) -> int:
@@ -183,7 +151,10 @@ class Concurrency:
         """Have fewer connections: nobody waits for the network."""
         self._is_eager, self._known = False, None
         if self.target > self._best:
-            self._rest_until, self._rest = now + self._rest, min(2 * self._rest, MAX_REST)
+            self._take_back()
+            # More than processors are no use, but nothing says that fewer than those would do.
+            self._floor = self._best - 1
+            self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
         elif self._best > self._processors + 1:
             self._best = max(self._processors + 1, self._best // 2)
         else:
@@ -202,7 +173,7 @@ class Concurrency:
         if self._known is not None:
             self._try_another(now)
 
-    def _has_won(self, known: _Goodput, trial: _Goodput) -> bool | None:
+    def _has_won(self, known: Goodput, trial: Goodput) -> bool | None:
         """Return whether the number on trial is the better one; `None` while that is open."""
         if self._is_eager and trial.mean > known.mean * CLEAR:
             return True
@@ -222,9 +193,11 @@ class Concurrency:
 
     def _take(self) -> None:
         if self.target > self._best:
-            self._floor = self._best
+            # A quick win does not prove that fewer are worse.
+            self._floor = 0 if self._is_eager else self._best
         else:
-            self._ceiling, self._is_doubling = self._best, False
+            # How few would be too few is open again.
+            self._floor, self._ceiling, self._is_doubling = 0, self._best, False
         self._best, self._known = self.target, self._goodput
         self._stride, self._rest = 1.0, MIN_REST
 
@@ -239,6 +212,11 @@ class Concurrency:
         self._known = None
 
     def _try_another(self, now: float) -> None:
+        if self._is_eager and self._best == self._most:
+            # So quick a win may have been the first seconds of anything: fewer are tried soon.
+            self._is_eager, self._rest = False, FIRST_REST
+            self._look_around_later(now)
+            return
         # Where twice as many did not help, and nothing has, fewer are the larger chance.
         is_too_many = self._ceiling <= self._most and not self._floor
         above, below = self._above(), self._below()
@@ -256,7 +234,7 @@ class Concurrency:
         return candidate if candidate > self._best else None
 
     def _below(self) -> int | None:
-        if self._is_doubling:
+        if self._is_doubling and self._best < self._most:
             return None  # nothing says that fewer could be better, and most likely they are slower
         candidate = self._best - max(1, int(self._best * self._stride / 2))
         return candidate if candidate > self._floor else None
@@ -274,4 +252,4 @@ class Concurrency:
         self._measure_anew()
 
     def _measure_anew(self) -> None:
-        self._goodput, self._calm_at = _Goodput(), None
+        self._goodput, self._calm_at = Goodput(), None

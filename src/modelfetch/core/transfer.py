@@ -12,14 +12,14 @@ owner stops at the new end, the idle connection fetches the rest. What the owner
 beyond that is on its way already and comes twice, and the other's request takes a round trip before
 it brings anything, so a lease is split only when it would take `SPLIT_SECONDS` more and several
 round trips, or, where its speed is unknown, has brought nothing for `YOUNG_SECONDS`. One that is
-silent, or whose rest is too small to share and far slower than it could be, is *dropped*: its owner
-is to end the request, and the idle connection fetches all of the rest.
+silent, or far slower than it could be, is *dropped*: its owner is to end the request, and the idle
+connection fetches all of the rest.
 
 Before the tail, too, a lease is dropped whose connection is far slower than the others: another
 connection may lead to a better edge. A silence of all of them is not any one's fault. One that
 would outlast the rest of the file is taken over at once: it would be in the tail, and until then
-the hash may wait for it. And who would be far behind all the others with what is left, or has yet
-to find out how fast it is, gets nothing more when these are nearly done.
+the hash may wait for it. And who would need far longer for its part than those who live for all of
+the rest, or has yet to find out how fast it is, gets nothing more: it is there in a moment.
 
 A server without ranges sends the whole file from zero over one connection: `begin_stream` gives
 that connection everything and ends all other leases.
@@ -115,14 +115,15 @@ class Transfer:
         gap = next(gaps, None)
         if gap is None:
             return self._split(now, speed, latency)
-        rest = self._seconds_for_the_rest()
-        if (laggard := self._laggard(now, speed, rest)) is not None:
+        rest = self._seconds_for_the_rest(now)
+        if (laggard := self._laggard(now, speed, latency, rest)) is not None:
             return self._taken_over(laggard, now, speed)
         free = self.size_bytes - claimed.size
         length = _length(gap, free, lease_size(speed, latency, last), among)
+        length = min(length, gap.size)
         if length > speed * rest * FAR if speed else rest < NEWCOMER_SECONDS:
             return None
-        return self._granted(Lease(gap.start, min(gap.stop, gap.start + length), now, speed))
+        return self._granted(Lease(gap.start, gap.start + length, now, speed))
 
     def _claimed(self) -> SpanSet:
         """Return what nobody needs to lease.
@@ -229,29 +230,28 @@ class Transfer:
             return None
         is_slow = victim.is_far_below(speed, now)
         least = HURRY_SECONDS if is_slow else SPLIT_SECONDS if victim.speed else YOUNG_SECONDS
-        # A mirror that once took half a minute to fetch the file itself does so no more.
-        round_trips = min(SPLIT_ROUND_TRIPS * latency, SILENT_SECONDS)
-        if victim.seconds_left(now) < max(least, round_trips):
+        if victim.seconds_left(now) < max(least, _round_trips(latency)):
             return None
-        if now - victim.since >= SILENT_SECONDS:
+        if is_slow or now - victim.since >= SILENT_SECONDS:
             return self._taken_over(victim, now, speed)
         if victim.to_come < 2 * MIN_SPLIT:
-            return self._taken_over(victim, now, speed) if is_slow else None
+            return None
         return self._cut(victim, victim.fair_cut(speed), now, speed)
 
-    def _seconds_for_the_rest(self) -> float:
-        """Return how long all that is missing will take those who are at it."""
-        pace = sum(lease.speed for lease in self._leases)
+    def _seconds_for_the_rest(self, now: float) -> float:
+        """Return how long all that is missing will take those who are at it, and live."""
+        living = (lease for lease in self._leases if now - lease.since < YOUNG_SECONDS)
+        pace = sum(lease.speed for lease in living if not lease.is_dropped)
         return (self.size_bytes - self.done.size) / pace if pace else inf
 
-    def _laggard(self, now: float, speed: float, rest: float) -> Lease | None:
+    def _laggard(self, now: float, speed: float, latency: float, rest: float) -> Lease | None:
         """Return the lease that is far slower and would outlast the rest of the file, if any."""
         known = [lease for lease in self._leases if lease.speed and lease.to_come]
         last = max(known, key=lambda lease: lease.seconds_left(now), default=None)
         if last is None or last.is_dropped:
             return None
         usual = min(speed, median(lease.speed for lease in known))
-        would_outlast = last.seconds_left(now) > max(rest, SPLIT_SECONDS)
+        would_outlast = last.seconds_left(now) > max(rest, SPLIT_SECONDS, _round_trips(latency))
         return last if would_outlast and last.is_far_below(usual, now) else None
 
     def _taken_over(self, victim: Lease, now: float, speed: float) -> Lease:
@@ -266,6 +266,12 @@ class Transfer:
     def _granted(self, lease: Lease) -> Lease:
         self._leases.add(lease)
         return lease
+
+
+def _round_trips(latency: float) -> float:
+    """Return the seconds that a take-over has to save."""
+    # A mirror that once took half a minute to fetch the file itself does so no more.
+    return min(SPLIT_ROUND_TRIPS * latency, SILENT_SECONDS)
 
 
 def _length(gap: Span, free: int, wanted: int, among: int) -> int:

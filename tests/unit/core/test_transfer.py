@@ -239,6 +239,30 @@ def test_who_is_far_too_slow_for_the_little_that_is_left_gets_none_of_it() -> No
     assert transfer.lease(NOW, 2.0 * MiB, 4) is not None
 
 
+def test_what_a_silent_connection_once_did_keeps_nobody_from_working() -> None:
+    transfer = Transfer(64 * MiB, SpanSet([Span(0, 56 * MiB)]))
+    taken(transfer, 50.0 * MiB, 4)
+    assert transfer.lease(NOW + 0.9, 1.0 * MiB, 4) is None
+    assert transfer.lease(NOW + 1.1, 1.0 * MiB, 4) is not None
+
+
+def test_a_small_gap_is_judged_by_its_size() -> None:
+    transfer = Transfer(64 * MiB, SpanSet([Span(0, 61 * MiB), Span(61 * MiB + 100_000, 62 * MiB)]))
+    gap = taken(transfer, 10.0 * MiB)
+    taken(transfer, 10.0 * MiB)
+    transfer.release(gap)
+    assert transfer.lease(NOW, 1.0 * MiB) is not None
+
+
+@pytest.mark.parametrize(("latency", "is_worth_it"), [(0.8, False), (0.7, True)])
+def test_a_take_over_has_to_save_more_than_a_few_round_trips(
+    latency: float, is_worth_it: bool
+) -> None:
+    transfer, laggard = outlasting()  # it has three seconds to go
+    transfer.lease(NOW + 1, 20.0 * MiB, latency=latency)
+    assert laggard.is_dropped == is_worth_it
+
+
 def test_a_new_connection_gets_nothing_of_what_will_be_there_in_a_moment() -> None:
     transfer = Transfer(64 * MiB, SpanSet([Span(0, 56 * MiB)]))
     lease = taken(transfer, 40.0 * MiB, 4)

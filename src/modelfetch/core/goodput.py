@@ -1,0 +1,58 @@
+"""The goodput of all connections to a host together, in windows, so that its noise is known."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from statistics import fmean, stdev
+
+__all__ = ["MIN_WINDOWS", "Goodput"]
+
+WINDOW_SECONDS = 0.08
+WINDOW_BYTES = 32 << 10
+"""Of each connection: a window that chunks can fill by chance says nothing."""
+MIN_WINDOWS = 3
+UNSURE = 0.2
+"""The least part by which windows differ where there are too few to tell."""
+WAITING = 0.1
+"""Below this part of their time, connections do not wait for the network."""
+
+
+@dataclass(slots=True)
+class Goodput:
+    """Bytes per second of all connections together, by windows."""
+
+    rates: list[float] = field(default_factory=list)
+    busy: int = 0
+    """Windows in which nobody waited for the network."""
+    _since: float | None = None
+    _nbytes: int = 0
+    _waited: float = 0.0
+
+    def add(self, nbytes: int, connections: int, now: float, waited: float) -> None:
+        """Count what came over one connection; `waited` is `inf` when it is of no matter."""
+        if self._since is None:
+            self._since = now  # of what arrives first, nobody knows how long it took
+            return
+        self._nbytes += nbytes
+        self._waited += waited
+        elapsed = now - self._since
+        if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
+            if self._waited < WAITING * elapsed * connections:
+                self.busy += 1
+            else:
+                self.rates.append(self._nbytes / elapsed)
+            self._since, self._nbytes, self._waited = now, 0, 0.0
+
+    @property
+    def mean(self) -> float:
+        """Their mean; there must be one."""
+        return fmean(self.rates)
+
+    @property
+    def error(self) -> float:
+        """The standard error of the mean; there must be two."""
+        spread = stdev(self.rates)
+        if len(self.rates) < MIN_WINDOWS:
+            spread = max(spread, UNSURE * self.mean)  # two may be alike by chance
+        return spread / math.sqrt(len(self.rates))
