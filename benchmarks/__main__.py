@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import again, firstbyte, growth, resume, rss, startup
 from benchmarks.cases import CASES
-from benchmarks.contenders import CONTENDERS
+from benchmarks.contenders import CONTENDERS, another_version
 from benchmarks.hashing import fastest
 from benchmarks.machine import described, ensure_tools, warm
 from benchmarks.memory import is_lent
@@ -41,8 +41,11 @@ def main() -> None:
     missing = ensure_tools()
     if "nginx" in missing:
         sys.exit("nginx is needed: it is the CDN. Install it, or run as root on Debian.")
-    versions = {c.name: c.version() for c in CONTENDERS if c.name in options.contenders}
-    there = [c for c in CONTENDERS if versions.get(c.name) is not None]
+    asked = [c for c in CONTENDERS if c.name in options.contenders]
+    if options.beside is not None:
+        asked.append(another_version(options.beside))
+    versions = {contender.name: contender.version() for contender in asked}
+    there = [contender for contender in asked if versions[contender.name] is not None]
     absent = [name for name, version in versions.items() if version is None]
     cases = [case for case in CASES if case.letter in options.cases]
     obstacles = {case.letter: case.obstacle for case in cases}
@@ -116,6 +119,7 @@ def _arguments() -> argparse.Namespace:
     today = RUNS / datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d")
     parser.add_argument("--cases", nargs="+", choices=letters, default=letters)
     parser.add_argument("--contenders", nargs="+", choices=names, default=names)
+    parser.add_argument("--beside", type=Path, help="`src` of another version, to take part too")
     parser.add_argument("--rounds", type=int, help="default 7, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="smaller files and one round")
     parser.add_argument("--folder", type=Path, help="where files are put; default: temporary")

@@ -23,6 +23,15 @@ def modelfetch(task: Task) -> Command:
     return Command([program, "get", REPO, "--cache-dir", cache, "--endpoint", task.endpoint])
 
 
+def another(source: str) -> Callable[[Task], Command]:
+    """Return the command of another version of ours.
+
+    Args:
+        source: The folder that has its package.
+    """
+    return lambda task: Command(["env", f"PYTHONPATH={source}", *modelfetch(task).words])
+
+
 def _script(code: str) -> Callable[[Task], Command]:
     """Return the command of a Python program that finds its task in `t`, from stdin."""
 

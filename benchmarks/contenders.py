@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmarks import commands
 from benchmarks.machine import find, python_version_of, version_of
@@ -41,6 +42,16 @@ def _program(name: str, *words: str) -> Callable[[], str | None]:
 
 def _package(name: str) -> Callable[[], str | None]:
     return lambda: python_version_of(name)
+
+
+def another_version(source: Path) -> Contender:
+    """Return ours in another version.
+
+    Args:
+        source: The folder that has its package.
+    """
+    command = commands.another(str(source.resolve()))
+    return Contender("another modelfetch", command, True, _package("modelfetch"))
 
 
 CONTENDERS = [

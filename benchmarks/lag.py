@@ -39,6 +39,7 @@ from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
 from benchmarks.memory import settle
 from benchmarks.servers import free_port
+from modelfetch.memory import processors
 
 IDLE_SECONDS = 6.0
 IDLE, PEER = "idle", "huggingface_hub, thread"
@@ -154,7 +155,7 @@ async def _tick(lags: list[float]) -> None:
 
 async def _busy() -> None:
     words = ["nice", "-n", "19", python(), "-c", "while True: pass"]
-    counting = [await asyncio.create_subprocess_exec(*words) for _ in range(os.cpu_count() or 1)]
+    counting = [await asyncio.create_subprocess_exec(*words) for _ in range(processors())]
     await asyncio.sleep(IDLE_SECONDS)
     for process in counting:
         process.kill()

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import modelfetch
+from modelfetch.memory import processors
 
 # program -> Debian package
 TOOLS = {
@@ -53,9 +54,8 @@ def described() -> str:
     if info.exists():
         match = re.search(r"model name\s*: (.*)", info.read_text())
         cpu = match[1] if match else cpu
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return (
-        f"{cpu}, {cores} cores, {platform.system()} {platform.release()}, "
+        f"{cpu}, {processors()} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, load {os.getloadavg()[0]:.1f} at the start"
     )
 

@@ -81,19 +81,6 @@ _LAZY = {
     "Job": "modelfetch.jobs",
     "Config": "modelfetch.config",
     "Cache": "modelfetch.cache",
-    **dict.fromkeys(
-        (
-            "CachedBuild",
-            "CachedModel",
-            "CachedPartial",
-            "DamagedFile",
-            "DiskUsage",
-            "Removal",
-            "RemovedItem",
-            "Verification",
-        ),
-        "modelfetch.inventory",
-    ),
 }
 
 
@@ -102,9 +89,10 @@ def __getattr__(name: str) -> Any:
 
     if name == "web":
         return import_module("modelfetch.web")
-    if name not in _LAZY:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+    # What is neither here already nor in the table is what housekeeping found.
+    value = globals()[name] = getattr(import_module(_LAZY.get(name, "modelfetch.inventory")), name)
     return value
 
 

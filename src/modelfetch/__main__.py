@@ -7,7 +7,7 @@ import sys
 
 __all__ = ["main"]
 
-# Objects made and not yet freed, after which to look for garbage; Python's default is 700.
+# Objects made and not yet freed, after which to look for garbage; Python 3.11's default is 700.
 _RARELY = 50_000
 
 

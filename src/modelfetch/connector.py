@@ -25,7 +25,7 @@ from modelfetch.http1 import Connection
 from modelfetch.offload import Offload, settled
 from modelfetch.streams import Sealed, Stream, Wired
 
-__all__ = ["Connector", "ProxyRefused", "Unreachable", "Route", "abortable"]
+__all__ = ["Connector", "ProxyRefused", "Unreachable", "Route", "abortable", "reason"]
 
 _NEXT_ADDRESS_SECONDS = 0.25
 _KEPT_SECONDS = 15.0
@@ -148,7 +148,7 @@ class Connector:
             except TimeoutError:
                 raise
             except (OSError, ValueError) as error:
-                raise Unreachable(_reason(error)) from None
+                raise Unreachable(reason(error)) from None
             wire = Wired(connected)
             try:
                 address = str(connected.getpeername()[0])
@@ -156,7 +156,7 @@ class Connector:
             except BaseException as error:
                 wire.close()
                 if isinstance(error, ValueError) and not isinstance(error, OSError):
-                    raise Unreachable(_reason(error)) from None  # no certificate has such a name
+                    raise Unreachable(reason(error)) from None  # no certificate has such a name
                 raise
         attempt.address = address
         return Connection(stream, address)
@@ -214,8 +214,8 @@ class Connector:
             self._sweeping = loop.call_later(_KEPT_SECONDS, self._sweep)
 
 
-def _reason(error: Exception) -> str:
-    # The text of an error may hold the URL, and a signed URL is a secret.
+def reason(error: Exception) -> str:
+    """Return what can be told of an error: its text may hold the URL, which may be a secret."""
     return getattr(error, "strerror", None) or type(error).__name__
 
 

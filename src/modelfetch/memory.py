@@ -1,4 +1,6 @@
-"""How much memory this process may still use. Reads a few small files, and never fails.
+"""What of the machine this process may use: processors, and memory that is free.
+
+For memory a few small files are read, and that never fails.
 
 On Linux the smaller of two figures: what the kernel takes for available (`MemAvailable`), and what
 the limits of the process's control groups leave, which is what counts in a container. Elsewhere the

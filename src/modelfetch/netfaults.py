@@ -6,7 +6,7 @@ import contextlib
 import ssl
 from collections.abc import Iterator
 
-from modelfetch.connector import ProxyRefused, Unreachable
+from modelfetch.connector import ProxyRefused, Unreachable, reason
 from modelfetch.core.origins import host_of
 from modelfetch.core.refusals import refused_by_proxy
 from modelfetch.errors import ModelFetchError, NetworkError
@@ -54,9 +54,4 @@ def network_errors(url: str, proxy: str | None = None) -> Iterator[None]:
 
 
 def _text(error: Exception) -> str:
-    # The text of an error may hold the URL, and a signed URL is a secret.
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    if isinstance(error, Malformed):
-        return str(error)
-    return type(error).__name__
+    return str(error) if isinstance(error, Malformed) else reason(error)

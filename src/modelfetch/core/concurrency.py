@@ -37,8 +37,7 @@ No clock and no sockets: the shell reports what arrived, and when.
 
 from __future__ import annotations
 
-import math
-from math import inf
+from math import hypot, inf
 
 from modelfetch.core.goodput import MIN_WINDOWS, Goodput
 
@@ -149,13 +148,14 @@ class Concurrency:
 
     def _ease(self, now: float) -> None:
         """Have fewer connections: nobody waits for the network."""
-        self._is_eager, self._known = False, None
         if self.target > self._best:
             self._take_back()
             # More than processors are no use, but nothing says that fewer than those would do.
             self._floor = self._best - 1
             self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
-        elif self._best > self._processors + 1:
+            return
+        self._is_eager, self._known = False, None
+        if self._best > self._processors + 1:
             self._best = max(self._processors + 1, self._best // 2)
         else:
             self._rest_until = now + BUSY_REST
@@ -182,7 +182,7 @@ class Concurrency:
         if len(trial.rates) < MIN_WINDOWS:
             return None
         margin = trial.mean - known.mean * (1 + GAIN)
-        noise = math.hypot(known.error, trial.error)
+        noise = hypot(known.error, trial.error)
         if margin > CERTAINTY * noise:
             return True
         if margin < -DOUBT * noise:

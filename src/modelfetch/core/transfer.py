@@ -121,7 +121,8 @@ class Transfer:
         free = self.size_bytes - claimed.size
         length = _length(gap, free, lease_size(speed, latency, last), among)
         length = min(length, gap.size)
-        if length > speed * rest * FAR if speed else rest < NEWCOMER_SECONDS:
+        is_too_late = length > speed * rest * FAR if speed else rest < NEWCOMER_SECONDS
+        if is_too_late:
             return None
         return self._granted(Lease(gap.start, gap.start + length, now, speed))
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from modelfetch.core.concurrency import START, Concurrency
+from modelfetch.core.goodput import Goodput
 
 MB = 1_000_000
 STEP = 0.01
@@ -214,7 +215,7 @@ def test_a_gain_is_not_seen_before_the_new_connections_work() -> None:
     found = Concurrency(32)
     found._best = 16
     found._settle_for(18)
-    found._known = Concurrency(1)._goodput
+    found._known = Goodput()
     targets_of(found, 0.9, 2.0, connections=16)
     assert found.target == 18, "it was judged without one of the two"
 
