@@ -12,7 +12,7 @@ from modelfetch.core.job import REASONS, JobInput, after, lost
 from modelfetch.core.line import Rank
 from modelfetch.core.pace import TokenBucket
 from modelfetch.core.record import JobRecord, revived
-from modelfetch.errors import InsufficientSpace, ModelFetchError
+from modelfetch.errors import InsufficientSpace, InvalidState, JobNotFound, ModelFetchError
 from modelfetch.gauge import Gauge
 from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel, Plan
@@ -37,6 +37,7 @@ class Board:
         model: What it fetched, when it did so here.
         error: Why it failed, or that the disk is full.
         is_live: Whether it runs here, so that the gauge knows best.
+        is_forgotten: Whether it was left out, here or by another engine.
         ended_at: When it was over, in seconds since the epoch; `None` before.
     """
 
@@ -53,7 +54,7 @@ class Board:
         self.bucket = TokenBucket()
         self.model: LocalModel | None = None
         self.error: ModelFetchError | None = None
-        self.is_live = False
+        self.is_live = self.is_forgotten = False
         self.priority, self.place = 0, place
         self.ended_at: float | None = None
         self._config, self._on_status = config, on_status
@@ -161,6 +162,17 @@ class Board:
         self.model = model
         self.gauge.all_there()
         self._change(state=JobState.ALREADY_DOWNLOADED)
+
+    def leave_out(self) -> None:
+        """Note that it was forgotten, here or by another engine, and end all readers."""
+        self.is_forgotten = True
+        self.broadcast.close()
+
+    def gone(self) -> InvalidState | JobNotFound:
+        """Return why nothing more is to be had from it: it was forgotten, or its engine closed."""
+        if self.is_forgotten:
+            return JobNotFound(f"{self.job_id} has been forgotten.")
+        return InvalidState(f"The engine was closed; {self.job_id} is {self.state}.")
 
     def _change(self, **fields: object) -> None:
         status = replace(self._status, sequence=self._status.sequence + 1, **fields)  # type: ignore[arg-type]

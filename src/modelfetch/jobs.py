@@ -9,7 +9,7 @@ from modelfetch.broadcast import Callback
 from modelfetch.core.bounds import SPEED
 from modelfetch.core.inspection import described_by, metadata_of
 from modelfetch.core.job import JobInput
-from modelfetch.errors import InsufficientSpace, InvalidState, StorageError
+from modelfetch.errors import InsufficientSpace, StorageError
 from modelfetch.life import Life
 from modelfetch.status import JobState, JobStatus
 from modelfetch.types import LocalModel, ModelMetadata
@@ -25,7 +25,8 @@ class Job:
 
     Each control may be called at any time and again. Cancelling who waits for one does not stop it
     half-way: the cancellation passes on when it is done. What each does in which state:
-    `modelfetch.core.job`.
+    `modelfetch.core.job`. Of a job that was forgotten, here or by another engine, nothing more can
+    be asked: `JobNotFound`.
 
     Args:
         life: The job itself.
@@ -101,12 +102,13 @@ class Job:
 
         Raises:
             InvalidState: The engine was closed before.
+            JobNotFound: It ran in another engine, which has forgotten it before its end was seen.
         """
         async with contextlib.aclosing(self.events()) as statuses:
             async for status in statuses:
                 if status.state.is_terminal:
                     return status
-        raise self._closed()
+        raise self._life.board.gone()
 
     async def result(self) -> LocalModel:
         """Return the model, once it is complete and verified.
@@ -115,7 +117,7 @@ class Job:
             ModelFetchError: The job failed; `JobCancelled` when somebody cancelled it.
             InsufficientSpace: The disk is full. The job is paused, and can be resumed.
             StorageError: It was completed, and its files have been removed since.
-            InvalidState: The engine was closed before the end.
+            InvalidState, JobNotFound: As `wait`.
         """
         board = self._life.board
         async with contextlib.aclosing(self.events()) as statuses:
@@ -127,8 +129,8 @@ class Job:
                     break
         if board.model is not None:
             return board.model
-        if not self.state.is_terminal or self._life.is_closed:
-            raise self._closed()
+        if not self.state.is_terminal or self._life.desk.is_closed:
+            raise self._life.board.gone()
         board.model = await self._life.desk.transfers.find(self.plan)
         if board.model is None:
             raise StorageError(
@@ -143,7 +145,7 @@ class Job:
         Raises:
             InvalidState: The job is over.
         """
-        if not (self._life.is_closed and self.state is JobState.PAUSED):
+        if not (self._life.desk.is_closed and self.state is JobState.PAUSED):
             await self._life.control(JobInput.PAUSE)
 
     async def resume(self) -> None:
@@ -193,6 +195,3 @@ class Job:
         """
         SPEED.check("max_bytes_per_second", max_bytes_per_second)
         await self._life.amend(lambda board: board.bound(max_bytes_per_second))
-
-    def _closed(self) -> InvalidState:
-        return InvalidState(f"The engine was closed; {self.id} is {self.state}.")

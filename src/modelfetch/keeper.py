@@ -63,6 +63,7 @@ class Keeper:
     async def close(self) -> None:
         """Pause what runs here, and end all."""
         await self._watch.close()
+        await self._desk.close()
         await asyncio.gather(*(job.life.close() for job in self._jobs.values()))
         await self._watch.ended()
 
@@ -130,7 +131,7 @@ class Keeper:
                 await job.resume()
                 return job
             except JobNotFound:  # another engine has forgotten it
-                self._jobs.pop(str(job.id), None)
+                self._watch.leave_out(str(job.id))
             except InvalidState:
                 if not job.state.is_terminal:  # it was being cancelled, or ended by itself
                     raise

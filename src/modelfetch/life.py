@@ -21,7 +21,6 @@ from modelfetch.board import Board
 from modelfetch.core.job import JobInput, after
 from modelfetch.desk import Desk
 from modelfetch.errors import InsufficientSpace, InvalidState, JobCancelled, ModelFetchError
-from modelfetch.offload import carried_out
 from modelfetch.status import JobState
 from modelfetch.storage.ledger import Ask
 
@@ -47,17 +46,14 @@ class Life:
         is_ours: Whether this engine holds its lock.
         is_wanted_here: Whether somebody asked this engine for it.
         is_recorded: Whether it is in the ledger.
-        is_closed: Whether its engine is closed.
     """
 
     def __init__(self, board: Board, desk: Desk) -> None:
-        self.board, self.is_closed = board, False
+        self.board, self.desk, self._name = board, desk, board.job_id or ""
         self.is_ours = self.is_wanted_here = self.is_recorded = False
-        self.desk, self._name = desk, board.job_id or ""
         self._task: asyncio.Task[None] | None = None
         self._can_stop = self._is_stopping = False
         self._turn, self._pen = asyncio.Lock(), asyncio.Lock()
-        self._controls: set[asyncio.Task[None]] = set()
 
     async def begin(self) -> None:
         """Start a job that is new."""
@@ -82,7 +78,7 @@ class Life:
         """
 
         async def work() -> None:
-            if not self.is_ours:
+            if self.board.job_id is not None and not self.is_ours:
                 self.is_ours = await self._claimed()
             if not self.is_ours or self.board.state.is_terminal:
                 raise InvalidState(f"{self._name} is over, or runs in another process.")
@@ -112,10 +108,7 @@ class Life:
         await self._controlled(work)
 
     async def close(self) -> None:
-        """Pause it if it runs here, and end all readers."""
-        self.is_closed = True
-        while self._controls:
-            await asyncio.wait(self._controls)
+        """Pause it if it runs here, and end all readers; once the desk is closed."""
         async with self._turn:
             if self.board.is_live:
                 with contextlib.suppress(InvalidState):  # it has ended by itself meanwhile
@@ -124,7 +117,9 @@ class Life:
         self.board.broadcast.close()
 
     def _must_be_open(self) -> None:
-        if self.is_closed:
+        if self.board.is_forgotten:
+            raise self.board.gone()
+        if self.desk.is_closed:
             raise InvalidState("The engine is closed; open one, and ask for the model again.")
 
     async def _controlled(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -137,10 +132,7 @@ class Life:
                     if not self.board.is_live:
                         self._release()
 
-        task = asyncio.create_task(in_turn(), name=f"modelfetch control of {self._name}")
-        self._controls.add(task)
-        task.add_done_callback(self._controls.discard)
-        await carried_out(task)
+        await self.desk.carry_out(in_turn(), f"modelfetch control of {self._name}")
 
     async def _begin(self) -> None:
         self.is_ours = await self.desk.scribe.claim(self._name)
@@ -203,7 +195,7 @@ class Life:
         deadline = time.time() + PATIENCE_SECONDS
         await scribe.ask(self._name, Ask(event, delete, deadline))
         try:
-            while self.board.state is not target and not self.is_closed:
+            while self.board.state is not target and not self.desk.is_closed:
                 await asyncio.sleep(ASK_SECONDS)
                 self.is_ours = await self._claimed()
                 if self.is_ours:

@@ -74,7 +74,7 @@ class Watch:
                 self._learn(record)
             for job_id in recorded - ours - news.marks.keys():
                 if job_id in self._jobs and not self._jobs[job_id].life.is_ours:
-                    del self._jobs[job_id]  # somebody has forgotten it
+                    self.leave_out(job_id)  # somebody has forgotten it
             self._marks = news.marks
 
     async def forget(self, job: Job) -> None:
@@ -88,9 +88,15 @@ class Watch:
         async def work() -> None:
             async with self._look:  # or what was read before would bring it back
                 await job.life.forget()
-                self._jobs.pop(str(job.id), None)
+                self.leave_out(str(job.id))
 
         await carried_out(asyncio.ensure_future(work()))
+
+    def leave_out(self, job_id: str) -> None:
+        """Drop a job that was forgotten, here or by another engine; harmless if not here."""
+        job = self._jobs.pop(job_id, None)
+        if job is not None:
+            job.life.board.leave_out()
 
     async def _watch(self, tidy: Callable[[], Awaitable[None]]) -> None:
         while True:

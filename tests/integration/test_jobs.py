@@ -533,6 +533,85 @@ async def test_a_job_that_another_engine_has_just_forgotten_is_not_brought_back(
         assert_is(await new.result(), CONTENT)
 
 
+async def test_who_waits_for_a_job_whose_end_nobody_showed_him_is_told_that_it_is_forgotten(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+        job = await slow_job(hub, one)
+        other = await seen_as(two, job, lambda o: o.state is JobState.DOWNLOADING)
+        waiting = asyncio.create_task(other.wait())
+        two._jobs._watch._watching.cancel()
+        await job.cancel()
+        await one.forget(str(job.id))
+        await two._jobs._watch.refresh()
+        with pytest.raises(JobNotFound, match="forgotten"):
+            await waiting
+
+
+@pytest.mark.parametrize("is_written_down", [True, False])
+async def test_a_forgotten_job_takes_nothing_more(
+    hub: FakeHub, settings_for: Settings, state_dir: Path, is_written_down: bool
+) -> None:
+    if not is_written_down:
+        state_dir.mkdir()
+        (state_dir / "jobs").write_bytes(b"in the way")
+    engine = await Engine(**settings_for(hub)).__aenter__()
+    job = await slow_job(hub, engine)
+    await job.cancel()
+    await engine.forget(str(job.id))
+    for _ in range(2):
+        for ask in (job.pause, job.resume, job.cancel, job.retry, lambda: job.prioritize(1)):
+            with pytest.raises(JobNotFound):
+                await ask()
+        await engine.close()
+    with pytest.raises(JobCancelled):
+        await job.result()
+
+
+@pytest.mark.parametrize("step", range(24))
+async def test_what_is_asked_of_a_job_that_is_being_forgotten_ends_before_the_engine_does(
+    hub: FakeHub, settings_for: Settings, step: int
+) -> None:
+    engine = await Engine(**settings_for(hub)).__aenter__()
+    job = await slow_job(hub, engine)
+    await job.cancel()
+    asked = [asyncio.create_task(engine.forget(str(job.id)))]
+    await asyncio.sleep(0)
+    asked += [asyncio.create_task(ask()) for ask in (job.retry, job.pause, job.retry)]
+    for _ in range(step):
+        await asyncio.sleep(0)
+    await engine.close()
+    for ended in await asyncio.gather(*asked, return_exceptions=True):
+        assert ended is None or isinstance(ended, (InvalidState, JobNotFound)), repr(ended)
+
+
+async def test_a_result_that_was_not_asked_for_before_the_engine_closed_is_not_looked_up(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    hub.add(REPO, {FILE: coded(1000)})
+    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+        job = await one.download(REPO, LABEL)
+        await job.result()
+        other = await seen_as(two, job, lambda o: o.state is JobState.COMPLETED)
+        await two.forget(str(job.id))
+    with pytest.raises((InvalidState, JobNotFound)):
+        await other.result()
+
+
+async def test_a_job_that_was_over_at_once_leaves_nothing_behind(
+    hub: FakeHub, settings_for: Settings, state_dir: Path
+) -> None:
+    hub.add(REPO, {FILE: coded(1000)})
+    async with Engine(**settings_for(hub)) as engine:
+        await (await engine.download(REPO, LABEL)).result()
+        job = await engine.download(REPO, LABEL)
+        assert job.id is None
+        files = sorted((state_dir / "jobs").iterdir())
+        with pytest.raises(InvalidState):
+            await job.prioritize(1)
+        assert sorted((state_dir / "jobs").iterdir()) == files
+
+
 # --- in line --------------------------------------------------------------------------------------
 
 

@@ -121,7 +121,7 @@ def test_asyncio_is_in_few_modules() -> None:
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
     expected = "addresses offload connector transport calls background lanes shared crew receiver"
-    expected += " worker fetcher gatherer frames aside beside metadata broadcast turns life"
+    expected += " worker fetcher gatherer frames aside beside metadata broadcast turns desk life"
     expected += " watch keeper engine blocking web cli"
     assert using == set(expected.split())
 
