@@ -118,13 +118,18 @@ def nginx(
         )  # fmt: skip
         (root / "nginx.conf").write_text(f"{'user root;' if os.geteuid() == 0 else ''}{text}")
         command = [find("nginx") or "nginx", "-p", folder, "-c", f"{folder}/nginx.conf"]
-        subprocess.run([*(within or []), *command], check=True, stderr=subprocess.DEVNULL)
+        # No daemon: that has a session of its own, and Linux shares the processors among sessions
+        # before it looks at who is nice.
+        serving = subprocess.Popen(
+            [*(within or []), *command, "-g", "daemon off;"], stderr=subprocess.DEVNULL
+        )
         try:
+            _listens(root / "nginx.pid", serving)
             url = f"{'https' if tls else 'http'}://{address}:{port}"
             yield Nginx(url, port, certificate, root / "access.log")
         finally:
-            subprocess.run([*command, "-s", "quit"], check=False, stderr=subprocess.DEVNULL)
-            _gone(root / "nginx.pid")
+            serving.terminate()
+            serving.wait()
 
 
 class _Helper:
@@ -275,8 +280,9 @@ def free_port() -> int:
         return port
 
 
-def _gone(path: Path) -> None:
-    for _ in range(100):
-        if not path.exists():
-            return
+def _listens(pid_file: Path, nginx: subprocess.Popen[bytes]) -> None:
+    # It is written once the socket listens.
+    while not pid_file.exists():
+        if nginx.poll() is not None:
+            raise RuntimeError(f"nginx has ended with {nginx.returncode}.")
         time.sleep(0.02)

@@ -236,6 +236,8 @@ def _copy(source: FileProgress, target: FileProgress) -> None:
 def _spawned(descriptor: int) -> subprocess.Popen[bytes]:
     package = str(Path(__file__).parent.parent)
     try:
+        # Not in a session of its own: Linux shares the processors among sessions first (autogroup,
+        # sched(7)), and being nice would count for nothing between that one and the host's.
         return subprocess.Popen(
             [sys.executable, "-c", _START, str(descriptor), *sys.path, package],
             pass_fds=(descriptor,),

@@ -320,6 +320,7 @@ async def test_an_engine_has_a_process_where_there_can_be_one(
         child = child_of(engine)
         # Where the processor is short, the host goes first.
         assert os.getpriority(os.PRIO_PROCESS, child.pid) == os.nice(0) + NICENESS
+        assert os.getsid(child.pid) == os.getsid(0)  # or it would count for nothing
 
 
 @pytest.mark.parametrize("why", ["frozen", "embedded", "nameless"])

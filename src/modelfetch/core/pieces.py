@@ -109,6 +109,10 @@ class SpanSet:
         twin._starts, twin._stops, twin._size = self._starts[:], self._stops[:], self._size
         return twin
 
+    def overlaps(self, span: Span) -> bool:
+        """Return whether any offset of `span` is in the set."""
+        return sum(gap.size for gap in self.gaps(span)) < span.size
+
     def __iter__(self) -> Iterator[Span]:
         return (Span(low, high) for low, high in zip(self._starts, self._stops, strict=True))
 

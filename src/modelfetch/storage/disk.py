@@ -8,19 +8,25 @@ import errno
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
+
+from modelfetch.types import Span
 
 __all__ = [
     "allocate",
     "allocated_bytes",
+    "begin_writing",
     "boot_id",
     "copy_range",
     "device",
     "flush",
     "free_bytes",
+    "is_nice",
     "read_at",
+    "step_aside",
     "write_at",
 ]
 
@@ -32,6 +38,8 @@ _MAX_PARTS = 512  # half of Linux's IOV_MAX; arrivals of 64 KiB fill a piece wit
 _NOT_HERE = frozenset({errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.ENODEV})
 _FULL_FSYNC = 51 if sys.platform == "darwin" else None  # F_FULLFSYNC in sys/fcntl.h
 _COPY_SIZE = 1 << 20
+_SYNC_FILE_RANGE_WRITE = 2  # in linux/fs.h
+_WRITING_SIZE = 1 << 20
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _seek_lock = threading.Lock()
 
@@ -77,14 +85,15 @@ def read_at(fd: int, buffer: memoryview, offset: int) -> int:
 
 
 @cache
-def _fallocate() -> ctypes._NamedFuncPointer | None:
+def _linux(name: str, *arguments: Any) -> ctypes._NamedFuncPointer | None:
+    """Return a call of Linux's that Python has no name for; `None` where there is none."""
     if sys.platform != "linux":
         return None
     try:
-        call = ctypes.CDLL(None, use_errno=True).fallocate
+        call: ctypes._NamedFuncPointer = getattr(ctypes.CDLL(None, use_errno=True), name)
     except (OSError, AttributeError):
         return None
-    call.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    call.argtypes = arguments
     return call
 
 
@@ -98,7 +107,7 @@ def allocate(fd: int, size_bytes: int) -> None:
     Raises:
         OSError: There is no room.
     """
-    call = _fallocate()
+    call = _linux("fallocate", ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
     if call is None or size_bytes == 0:
         return
     while call(fd, _KEEP_SIZE, 0, size_bytes) != 0:
@@ -135,6 +144,37 @@ def copy_range(source: int, start: int, target: int, offset: int, size_bytes: in
                 raise OSError(errno.EIO, "a file was cut short by somebody")
             write_at(target, [buffer[:count]], offset)
         start, offset, size_bytes = start + count, offset + count, size_bytes - count
+
+
+@cache
+def is_nice() -> bool:
+    """Return whether this process has been told to leave the processors to others (nice(2))."""
+    return hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) > 0
+
+
+def step_aside() -> None:
+    """In a nice process, let whoever waits for this processor have it.
+
+    A kernel looks only some hundred times a second whether somebody else's turn has come.
+    """
+    if is_nice() and hasattr(os, "sched_yield"):
+        os.sched_yield()
+
+
+def begin_writing(fd: int, spans: Iterable[Span]) -> None:
+    """In a nice process, have what these spans hold written to the disk, little by little.
+
+    A flush that finds it all to do keeps its processor for milliseconds, in which many kernels let
+    nobody else have it. This proves nothing: `flush` has to follow, and tells of errors too.
+    """
+    call = _linux("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+    if call is None or not is_nice():
+        return
+    for span in spans:
+        for start in range(span.start, span.stop, _WRITING_SIZE):
+            size = min(_WRITING_SIZE, span.stop - start)
+            if call(fd, start, size, _SYNC_FILE_RANGE_WRITE) != 0:
+                return
 
 
 def flush(fd: int) -> None:

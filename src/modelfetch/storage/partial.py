@@ -32,7 +32,7 @@ from modelfetch.storage.journals import JournalFile
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.records import fsync_folder
 from modelfetch.storage.recovery import header_now, holds, proved, recovered
-from modelfetch.storage.verify import Hasher, is_content
+from modelfetch.storage.verify import Hasher, hash_span, is_content
 from modelfetch.types import RemoteFile, Span
 
 __all__ = ["PartialFile"]
@@ -54,7 +54,6 @@ class PartialFile:
 
     Attributes:
         done: The bytes found on disk at opening; the caller's to keep from then on.
-        unflushed_bytes: Bytes written since the last flush began.
     """
 
     def __init__(
@@ -64,14 +63,18 @@ class PartialFile:
         self._paths, self._is_new = paths, is_new
         self._file, self._durable, self._alone = file, durable, alone
         self._lock = threading.Lock()
-        self._buffer: memoryview | None = None
         self._header = Header(file.blob_name, file.size_bytes, None)
         self._journal = JournalFile(paths.journal, durable=durable)
         self._tails: dict[int, Piece] = {}
         self._long = LONG_JOURNAL
         self._fd = -1
-        self.unflushed_bytes = 0
+        self._unflushed = SpanSet()
         self.done = SpanSet()
+
+    @property
+    def unflushed_bytes(self) -> int:
+        """Bytes written since the last flush began."""
+        return self._unflushed.size
 
     def open(self) -> None:
         """Open or make the file, reserve its space, and find out what is in it.
@@ -90,7 +93,7 @@ class PartialFile:
             durable, written = recovered(self._paths.journal, self._fd, self._header)
             self._begin_journal(durable, written)
         self.done = SpanSet(piece.span for piece in (*durable, *written))
-        self.unflushed_bytes = sum(piece.span.size for piece in written)
+        self._unflushed = SpanSet(piece.span for piece in written)
 
     def write(self, offset: int, parts: Sequence[bytes | memoryview]) -> None:
         """Put `parts`, together at most one piece, at `offset`, and journal them.
@@ -110,7 +113,7 @@ class PartialFile:
             disk.write_at(self._fd, parts, offset)
             with self._lock:
                 self._journal.piece(piece)
-                self.unflushed_bytes += size
+                self._unflushed.add(Span(offset, offset + size))
                 if piece.span.stop % PIECE_SIZE:
                     self._tails[piece.span.stop] = piece
 
@@ -126,7 +129,7 @@ class PartialFile:
             with source.open("rb") as stream:
                 disk.copy_range(stream.fileno(), start, self._fd, span.start, span.size)
             with self._lock:
-                self.unflushed_bytes += span.size
+                self._unflushed.add(span)
 
     def flush(self) -> None:
         """Make durable what has been written, and journal that it is.
@@ -134,25 +137,34 @@ class PartialFile:
         Raises:
             StorageError: The file system refused, or the disk failed.
         """
-        with self._lock:
-            count, flushing = self._journal.pieces, self.unflushed_bytes
         if self._fd < 0 or not self._journal.is_sound:
             return  # where a record could not be written, that error tells more
-        with storage_errors(self._paths.partial):
-            if not flushing:
-                if not self._alone:
-                    os.utime(self._fd)  # a sign of life, for other machines
-                return
-            self._must_be_ours()
-            if self._durable:
-                disk.flush(self._fd)
-                with self._lock:
-                    self._journal.flushed(count)
-                self._journal.flush()
+        with self._lock:
+            count, flushing = self._journal.pieces, self._unflushed
+            self._unflushed = SpanSet()
+        try:
+            with storage_errors(self._paths.partial):
+                self._flush(count, flushing)
+        except StorageError:
             with self._lock:
-                self.unflushed_bytes -= flushing
-                if self._journal.pieces > self._long:
-                    self._begin_journal(*proved(self._paths.journal, self._header))
+                self._unflushed = SpanSet(chain(flushing, self._unflushed))
+            raise
+
+    def _flush(self, count: int, spans: SpanSet) -> None:
+        if not spans and not self._alone:
+            os.utime(self._fd)  # a sign of life, for other machines
+        if not spans:
+            return
+        self._must_be_ours()
+        if self._durable:
+            disk.begin_writing(self._fd, spans)
+            disk.flush(self._fd)
+            with self._lock:
+                self._journal.flushed(count)
+            self._journal.flush()
+        with self._lock:
+            if self._journal.pieces > self._long:
+                self._begin_journal(*proved(self._paths.journal, self._header))
 
     def hash_into(self, hasher: Hasher, span: Span) -> None:
         """Feed the bytes of `span`, read back from the file, to `hasher`.
@@ -160,17 +172,9 @@ class PartialFile:
         Raises:
             StorageError: They are not there, or cannot be read.
         """
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(PIECE_SIZE))
-        offset = span.start
         with storage_errors(self._paths.partial):
-            while offset < span.stop:
-                window = self._buffer[: min(PIECE_SIZE, span.stop - offset)]
-                count = disk.read_at(self._fd, window, offset)
-                if count == 0:
-                    raise cut_short(self._paths.partial)
-                hasher.update(window[:count])
-                offset += count
+            if hash_span(hasher, self._fd, span) < span.size:
+                raise cut_short(self._paths.partial)
 
     def read(self, span: Span) -> bytes:
         """Return the bytes of `span`, which must have been written.
@@ -196,7 +200,7 @@ class PartialFile:
         lost = SpanSet(spans)
         with storage_errors(self._paths.journal), self._lock:
             durable, written = (
-                [piece for piece in pieces if _is_apart(piece.span, lost)]
+                [piece for piece in pieces if not lost.overlaps(piece.span)]
                 for pieces in proved(self._paths.journal, self._header)
             )
             self._tails.clear()
@@ -293,7 +297,3 @@ class PartialFile:
         # Facts of another boot are restated in this one, and the log loses what it needs not.
         self._journal.begin(self._header, durable, written)
         self._long = max(LONG_JOURNAL, 2 * self._journal.pieces)
-
-
-def _is_apart(span: Span, spans: SpanSet) -> bool:
-    return sum(gap.size for gap in spans.gaps(span)) == span.size
