@@ -32,6 +32,11 @@ that it would measure is their phase. Where noise is large all the same, a trial
 undecided. Taking it back by mistake costs most of the speed, taking it by mistake a few connections
 that the next round gives back; so it wins with less than certainty.
 
+What a number of connections brings in its first moment may be more than it will bring: new ones get
+their first burst, and small requests, as the first ones are, all that they ask for. So a window
+that was faster than all later ones does not count, the doubling compares with the slowest, and a
+trial that failed is reconsidered when the number that had won is seen to bring far less than it.
+
 No clock and no sockets: the shell reports what arrived, and when.
 """
 
@@ -87,6 +92,8 @@ class Concurrency:
         self._most, self._processors = most, processors
         self._goodput = Goodput()
         self._known: Goodput | None = None
+        # More connections that were not found to be better, until it is seen what fewer bring now.
+        self._failed: tuple[int, Goodput] | None = None
         self._calm_at: float | None = None
         # The open interval in which a better number may be; no upper end: nothing failed yet.
         self._floor, self._ceiling = 0, most + 1
@@ -131,7 +138,7 @@ class Concurrency:
         fewer = self.target - max(1, self.target // 4)
         if self._served:
             fewer = max(self.target // 2, min(fewer, self._served))
-        self._served = 0
+        self._served, self._failed = 0, None
         self.target = self._best = max(1, fewer)
         self._look_around_later(now)
 
@@ -148,6 +155,7 @@ class Concurrency:
 
     def _ease(self, now: float) -> None:
         """Have fewer connections: nobody waits for the network."""
+        self._failed = None
         if self.target > self._best:
             self._take_back()
             # More than processors are no use, but nothing says that fewer than those would do.
@@ -163,19 +171,21 @@ class Concurrency:
 
     def _compare(self, now: float) -> None:
         if self._known is None:
-            self._known = self._goodput
+            self._known = self._goodput.settled()
+            self._reconsider(self._known)
         elif (has_won := self._has_won(self._known, self._goodput)) is None:
             return
         elif has_won:
             self._take()
         else:
+            self._failed = (self.target, self._goodput) if self.target > self._best else None
             self._take_back()
         if self._known is not None:
             self._try_another(now)
 
     def _has_won(self, known: Goodput, trial: Goodput) -> bool | None:
         """Return whether the number on trial is the better one; `None` while that is open."""
-        if self._is_eager and trial.mean > known.mean * CLEAR:
+        if self._is_eager and trial.mean > min(known.rates) * CLEAR:
             return True
         if trial.mean * CLEAR < known.mean:
             return False
@@ -198,7 +208,7 @@ class Concurrency:
         else:
             # How few would be too few is open again.
             self._floor, self._ceiling, self._is_doubling = 0, self._best, False
-        self._best, self._known = self.target, self._goodput
+        self._best, self._known = self.target, self._goodput.settled()
         self._stride, self._rest = 1.0, MIN_REST
 
     def _take_back(self) -> None:
@@ -210,6 +220,15 @@ class Concurrency:
         # Its goodput is measured again before the next trial: it may have changed meanwhile.
         self._settle_for(self._best)
         self._known = None
+
+    def _reconsider(self, known: Goodput) -> None:
+        """Take what has failed after all, where it failed beside a burst."""
+        failed, self._failed = self._failed, None
+        if failed is None or failed[1].mean < known.mean * CLEAR:
+            return
+        self._best, self._known = failed[0], failed[1].settled()
+        self._floor, self._ceiling = 0, self._most + 1
+        self._is_doubling = self._is_eager = True
 
     def _try_another(self, now: float) -> None:
         if self._is_eager and self._best == self._most:

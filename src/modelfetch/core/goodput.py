@@ -44,6 +44,11 @@ class Goodput:
                 self.rates.append(self._nbytes / elapsed)
             self._since, self._nbytes, self._waited = now, 0, 0.0
 
+    def settled(self) -> Goodput:
+        """Return it without a first window that was faster than all later ones: a burst."""
+        is_burst = len(self.rates) > 1 and self.rates[0] > (1 + UNSURE) * max(self.rates[1:])
+        return Goodput(self.rates[1:]) if is_burst else self
+
     @property
     def mean(self) -> float:
         """Their mean; there must be one."""
@@ -51,8 +56,8 @@ class Goodput:
 
     @property
     def error(self) -> float:
-        """The standard error of the mean; there must be two."""
-        spread = stdev(self.rates)
+        """The standard error of the mean; there must be one."""
+        spread = stdev(self.rates) if len(self.rates) > 1 else 0.0
         if len(self.rates) < MIN_WINDOWS:
             spread = max(spread, UNSURE * self.mean)  # two may be alike by chance
         return spread / math.sqrt(len(self.rates))

@@ -70,7 +70,9 @@ def test_it_is_nearly_as_fast_as_the_best_fixed_number(name: str) -> None:
     assert times[2] <= 1.15 * best, (times, best)
 
 
-def in_bursts(seed: int, takes: tuple[float, float], jitter: float, most: int = 16) -> float:
+def in_bursts(
+    seed: int, takes: tuple[float, float], jitter: float, most: int = 16, gift: int = 0
+) -> float:
     """Return the seconds that 2 GB take where each connection gets 2 MB and a pause, as nginx does.
 
     Args:
@@ -78,11 +80,13 @@ def in_bursts(seed: int, takes: tuple[float, float], jitter: float, most: int = 
         takes: The least and the most seconds that a burst takes.
         jitter: What a pause may be longer than the 0.1 s that make 20 MB/s of bursts.
         most: Connections, at most.
+        gift: Bursts without a pause that a new connection gets: its first requests are small.
     """
     chance, found, parts = random.Random(seed), Concurrency(most), 8
     now, arrived, opened = 0.0, 0, 0
     coming: list[tuple[float, int, int]] = []
     working: set[int] = set()
+    gifts: dict[int, int] = {}
     while arrived < 2000 * MB:
         while len(working) < found.target:
             opened += 1
@@ -96,6 +100,8 @@ def in_bursts(seed: int, takes: tuple[float, float], jitter: float, most: int = 
         found.arrived(2 * MB // parts, len(working), now)
         pause = chance.uniform(*takes) / parts
         if part == parts - 1:
+            gifts[connection] = gifts.get(connection, 0) + 1
+        if part == parts - 1 and gifts[connection] > gift:
             pause = 0.1 + chance.uniform(0, jitter)
         heapq.heappush(coming, (now + pause, connection, (part + 1) % parts))
     return now
@@ -112,6 +118,53 @@ def test_a_limit_that_works_by_bursts_hides_nothing(takes, jitter) -> None:
     times = sorted(in_bursts(seed, takes, jitter) for seed in range(9))
     assert times[4] <= 1.2 * ideal, (times, ideal)
     assert times[-2] <= 1.4 * ideal, (times, ideal)  # on the wildest, one in nine is unlucky
+
+
+@pytest.mark.parametrize(
+    ("takes", "jitter", "gift"),
+    [((0.005, 0.1), 0.003, 3), ((0.01, 0.06), 0.03, 3), ((0.01, 0.2), 0.3, 1)],
+    ids=["slow", "uneven", "wild"],
+)
+def test_the_speed_of_the_first_moment_is_not_what_more_connections_are_held_to(
+    takes, jitter, gift
+) -> None:
+    """Small requests, as the first ones are, get all that they ask for at once."""
+    ideal = 2000 / (32 * 2 / (sum(takes) / 2 + 0.1 + jitter / 2))
+    times = sorted(in_bursts(seed, takes, jitter, 32, gift) for seed in range(9))
+    assert times[4] <= 1.1 * ideal, (times, ideal)
+    assert times[-1] <= 1.2 * ideal, (times, ideal)
+
+
+def test_what_failed_beside_a_burst_is_taken_when_the_burst_is_over() -> None:
+    found, now = Concurrency(32), 0.0
+    rates = {8: [320, 320, 320, *[160] * 100], 16: [320] * 100, 32: [640] * 100}
+    seen: list[int] = []
+    while found.target < 32 and now < 4.0:
+        if found.target not in seen[-1:]:
+            seen.append(found.target)
+        rate = rates[found.target].pop(0)
+        for _ in range(10):
+            now += 0.008
+            found.arrived(rate * 8000, found.target, now)
+    assert (*seen, found.target) == (8, 16, 8, 32)
+
+
+def test_what_failed_before_a_refusal_is_not_taken_after_it() -> None:
+    found, now = Concurrency(32), 0.0
+
+    def arrive(rate: int) -> None:
+        nonlocal now
+        now += 0.008
+        found.arrived(rate * 8000, found.target, now)
+
+    while found.target == START:
+        arrive(320)
+    while found.target != START:
+        arrive(320)
+    found.refused(now)
+    while now < 12.0:
+        arrive(160)
+        assert found.target < 12
 
 
 def test_a_full_line_gets_few_connections() -> None:
