@@ -1,14 +1,16 @@
 """What a download does to its host: how long a FastAPI server takes to answer `/ping` meanwhile.
 
-    python -m benchmarks.lag [--size-mb 2048] [--rounds 5] [--json FILE]
+    python -m benchmarks.lag [--size-mb 2048] [--rounds 5] [--link] [--json FILE]
 
 The host is a FastAPI application under uvicorn in one process. A client in another process asks for
 `/ping` all the time, one request after the other over one connection. That is measured while
 nothing else runs, while `Engine.download` of the same host fetches from nginx over TLS at full
 speed, with the transfers in a thread and in a process of their own, and while huggingface_hub's
 `hf_hub_download` does the same in a thread. What busy processors alone do to a host is shown by
-programs that only count, one for each, at the lowest priority. Beside it a task of the host's loop
-sleeps 1 ms again and again; how much later than asked it wakes is the lag of the loop.
+programs that only count, one for each, at the lowest priority. With `--link` the bytes come over
+the link of case (d), 1 Gbit/s, which needs root, and not as fast as they can. Beside it a task of
+the host's loop sleeps 1 ms again and again; how much later than asked it wakes is the lag of the
+loop.
 
 Each host is a new process. Rounds are interleaved, so that what else the machine does is shared by
 all; what a download adds is told for each round against that round's idle host, and the medians of
@@ -34,7 +36,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
-from benchmarks.cases import CASES, NAME, Stage, staged
+from benchmarks.cases import CASES, NAME, Case, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
 from benchmarks.memory import settle
@@ -71,7 +73,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="lag-", dir=options.folder) as folder:
         served = Path(folder, "served")
         served.mkdir()
-        with staged(replace(CASES[0], steps_back=True), served, options.size_mb << 20) as stage:
+        case = replace(_case(is_linked=options.link), steps_back=True)
+        with staged(case, served, options.size_mb << 20) as stage:
             rows: dict[str, list[dict[str, float]]] = {}
             for _ in range(options.rounds):
                 for kind in KINDS:
@@ -82,6 +85,10 @@ def main() -> None:
     if options.json:
         summary = {"machine": machine, "size_mb": options.size_mb, "rounds": rows}
         options.json.write_text(json.dumps({**summary, "added": _added(rows)}, indent=1))
+
+
+def _case(*, is_linked: bool) -> Case:
+    return next(case for case in CASES if case.tls and (case.link is not None) is is_linked)
 
 
 def _measured(kind: str, stage: Stage, folder: Path) -> dict[str, float]:
@@ -221,6 +228,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lag", description=__doc__)
     parser.add_argument("--size-mb", type=int, default=2048)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--link", action="store_true", help="over 1 Gbit/s; needs root")
     parser.add_argument("--folder", type=Path, help="where files are put; default: temporary")
     parser.add_argument("--json", type=Path, help="where to put all figures")
     parser.add_argument("--host", nargs=2, help=argparse.SUPPRESS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from modelfetch.offload import carried_out
 from modelfetch.scribe import Scribe
@@ -11,6 +12,8 @@ from modelfetch.transfers import Transfers
 from modelfetch.turns import Turns
 
 __all__ = ["Desk"]
+
+_T = TypeVar("_T")
 
 
 class Desk:
@@ -31,14 +34,14 @@ class Desk:
     def __init__(self, scribe: Scribe, turns: Turns, transfers: Transfers) -> None:
         self.scribe, self.turns, self.transfers = scribe, turns, transfers
         self.is_closed = False
-        self._controls: set[asyncio.Task[None]] = set()
+        self._controls: set[asyncio.Task[Any]] = set()
 
-    async def carry_out(self, control: Coroutine[None, None, None], name: str) -> None:
+    async def carry_out(self, control: Coroutine[Any, Any, _T], name: str) -> _T:
         """Do what is asked of a job, to its end; cancelling waits for that, then passes on."""
         task = asyncio.create_task(control, name=name)
         self._controls.add(task)
         task.add_done_callback(self._controls.discard)
-        await carried_out(task)
+        return await carried_out(task)
 
     async def close(self) -> None:
         """Begin nothing more, and return when all that was begun is over."""

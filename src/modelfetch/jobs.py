@@ -25,8 +25,8 @@ class Job:
 
     Each control may be called at any time and again. Cancelling who waits for one does not stop it
     half-way: the cancellation passes on when it is done. What each does in which state:
-    `modelfetch.core.job`. Of a job that was forgotten, here or by another engine, nothing more can
-    be asked: `JobNotFound`.
+    `modelfetch.core.job`. A job that was forgotten, here or by another engine, still shows how it
+    was, and every control of it raises `JobNotFound`.
 
     Args:
         life: The job itself.
@@ -77,7 +77,7 @@ class Job:
         """Yield the current status, then later ones; ends after a terminal one.
 
         A reader may be slow, or stop: progress merges, changes of state do not get lost. Ends too
-        when the engine is closed.
+        when the engine is closed, or the job forgotten.
         """
         board = self._life.board
         async with contextlib.aclosing(board.broadcast.read((board, self.status))) as statuses:
@@ -129,15 +129,24 @@ class Job:
                     break
         if board.model is not None:
             return board.model
-        if not self.state.is_terminal or self._life.desk.is_closed:
-            raise self._life.board.gone()
-        board.model = await self._life.desk.transfers.find(self.plan)
-        if board.model is None:
+        if not (self.state.is_terminal or board.is_forgotten):
+            raise board.gone()
+        model = await self._life.desk.carry_out(self._look_up(), f"modelfetch look-up of {self.id}")
+        if model is None and not self.state.is_terminal:
+            raise board.gone()
+        if model is None:
             raise StorageError(
                 f"The files of {self.id} are not in the cache any more.",
                 hint="Ask for the model again.",
             )
-        return board.model
+        board.model = model
+        return model
+
+    async def _look_up(self) -> LocalModel | None:
+        desk = self._life.desk
+        if desk.is_closed:
+            raise self._life.board.gone()
+        return await desk.transfers.find(self.plan)
 
     async def pause(self) -> None:
         """Stop, keeping and flushing all that came. Harmless when paused.

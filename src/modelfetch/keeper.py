@@ -131,7 +131,7 @@ class Keeper:
                 await job.resume()
                 return job
             except JobNotFound:  # another engine has forgotten it
-                self._watch.leave_out(str(job.id))
+                self._watch.leave_out(job)
             except InvalidState:
                 if not job.state.is_terminal:  # it was being cancelled, or ended by itself
                     raise

@@ -104,6 +104,7 @@ class Life:
             if not (self.is_ours and self.board.state.is_terminal):
                 raise InvalidState(f"{self._name} is not over; only then can it be forgotten.")
             await self.desk.scribe.remove(self._name)
+            self.board.leave_out()  # before whoever waits for his turn has it
 
         await self._controlled(work)
 
@@ -123,6 +124,8 @@ class Life:
             raise InvalidState("The engine is closed; open one, and ask for the model again.")
 
     async def _controlled(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._must_be_open()
+
         async def in_turn() -> None:
             async with self._turn:
                 self._must_be_open()

@@ -72,13 +72,17 @@ class Scribe:
         """Return the record of a job, `None` when there is none."""
         return await self._tried(None, self._ledger.read, job_id)
 
+    async def is_forgotten(self, job_id: str) -> bool:
+        """Return whether a job that had a record has none any more."""
+        return await self._tried(False, self._ledger.is_forgotten, job_id)
+
     async def must_be_known(self, job_id: str) -> None:
         """See that a job that had a record still has one; for whoever holds its lock.
 
         Raises:
             JobNotFound: Another engine has forgotten it.
         """
-        if await self._tried(False, self._ledger.is_forgotten, job_id):
+        if await self.is_forgotten(job_id):
             await self.remove(job_id)  # the lock's file is new
             raise JobNotFound(f"{job_id} has been forgotten.")
 

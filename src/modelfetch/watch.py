@@ -73,8 +73,11 @@ class Watch:
             for record in news.records:
                 self._learn(record)
             for job_id in recorded - ours - news.marks.keys():
-                if job_id in self._jobs and not self._jobs[job_id].life.is_ours:
-                    self.leave_out(job_id)  # somebody has forgotten it
+                # A list of a folder may lack a file that is being replaced.
+                if await self._scribe.is_forgotten(job_id):
+                    job = self._jobs.get(job_id)
+                    if job is not None and not job.life.is_ours:
+                        self.leave_out(job)
             self._marks = news.marks
 
     async def forget(self, job: Job) -> None:
@@ -88,15 +91,15 @@ class Watch:
         async def work() -> None:
             async with self._look:  # or what was read before would bring it back
                 await job.life.forget()
-                self.leave_out(str(job.id))
+                self.leave_out(job)
 
         await carried_out(asyncio.ensure_future(work()))
 
-    def leave_out(self, job_id: str) -> None:
+    def leave_out(self, job: Job) -> None:
         """Drop a job that was forgotten, here or by another engine; harmless if not here."""
-        job = self._jobs.pop(job_id, None)
-        if job is not None:
-            job.life.board.leave_out()
+        if self._jobs.get(str(job.id)) is job:
+            del self._jobs[str(job.id)]
+        job.life.board.leave_out()
 
     async def _watch(self, tidy: Callable[[], Awaitable[None]]) -> None:
         while True:

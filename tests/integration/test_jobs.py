@@ -23,9 +23,11 @@ from modelfetch import (
     JobNotFound,
     JobState,
     JobStatus,
+    LocalModel,
     NetworkError,
     StorageError,
 )
+from modelfetch.storage.ledger import News
 from modelfetch.testing import FakeHub, Stall, Status
 
 Settings = Callable[..., dict[str, Any]]
@@ -568,10 +570,14 @@ async def test_a_forgotten_job_takes_nothing_more(
         await job.result()
 
 
-@pytest.mark.parametrize("step", range(24))
+@pytest.mark.parametrize("is_written_down", [True, False])
+@pytest.mark.parametrize("step", range(0, 24, 2))
 async def test_what_is_asked_of_a_job_that_is_being_forgotten_ends_before_the_engine_does(
-    hub: FakeHub, settings_for: Settings, step: int
+    hub: FakeHub, settings_for: Settings, state_dir: Path, step: int, is_written_down: bool
 ) -> None:
+    if not is_written_down:
+        state_dir.mkdir()
+        (state_dir / "jobs").write_bytes(b"in the way")
     engine = await Engine(**settings_for(hub)).__aenter__()
     job = await slow_job(hub, engine)
     await job.cancel()
@@ -583,6 +589,61 @@ async def test_what_is_asked_of_a_job_that_is_being_forgotten_ends_before_the_en
     await engine.close()
     for ended in await asyncio.gather(*asked, return_exceptions=True):
         assert ended is None or isinstance(ended, (InvalidState, JobNotFound)), repr(ended)
+    assert not job.life.board.is_live
+
+
+async def test_a_list_that_lacks_a_record_for_a_moment_is_not_believed(
+    hub: FakeHub, settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems leave out of a list what is being replaced."""
+    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+        job = await slow_job(hub, one)
+        other = await seen_as(two, job, lambda o: o.state is JobState.DOWNLOADING)
+        ledger = two._jobs._scribe._ledger
+
+        def empty(known: Any, settled: Any) -> News:
+            return News()
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ledger, "news", empty)
+            await two._jobs._watch.refresh()
+        assert two.job(str(job.id)) is other
+        await other.pause()
+        assert job.state is JobState.PAUSED
+
+
+async def test_what_another_engine_has_fetched_and_forgotten_is_there(
+    hub: FakeHub, settings_for: Settings
+) -> None:
+    async with Engine(**settings_for(hub)) as one, Engine(**settings_for(hub)) as two:
+        job = await slow_job(hub, one)
+        other = await seen_as(two, job, lambda o: o.state is JobState.DOWNLOADING)
+        two._jobs._watch._watching.cancel()
+        hub.rate = None
+        await job.result()
+        await one.forget(str(job.id))
+        await two._jobs._watch.refresh()
+        assert_is(await other.result(), CONTENT)
+        with pytest.raises(JobNotFound):
+            await other.wait()
+
+
+@pytest.mark.parametrize("step", range(0, 12, 2))
+async def test_a_result_that_is_looked_up_ends_before_the_engine_does(
+    hub: FakeHub, settings_for: Settings, step: int
+) -> None:
+    hub.add(REPO, {FILE: coded(1000)})
+    async with Engine(**settings_for(hub)) as one:
+        job = await one.download(REPO, LABEL)
+        await job.result()
+        two = await Engine(**settings_for(hub)).__aenter__()
+        other = await seen_as(two, job, lambda o: o.state is JobState.COMPLETED)
+        looking = asyncio.create_task(other.result())
+        for _ in range(step):
+            await asyncio.sleep(0)
+        await two.close()
+        (ended,) = await asyncio.gather(looking, return_exceptions=True)
+        assert isinstance(ended, (InvalidState, LocalModel)), repr(ended)
 
 
 async def test_a_result_that_was_not_asked_for_before_the_engine_closed_is_not_looked_up(

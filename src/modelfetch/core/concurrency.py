@@ -33,9 +33,10 @@ undecided. Taking it back by mistake costs most of the speed, taking it by mista
 that the next round gives back; so it wins with less than certainty.
 
 What a number of connections brings in its first moment may be more than it will bring: new ones get
-their first burst, and small requests, as the first ones are, all that they ask for. So a window
-that was faster than all later ones does not count, the doubling compares with the slowest, and a
-trial that failed is reconsidered when the number that had won is seen to bring far less than it.
+their first burst, and small requests, as the first ones are, all that they ask for. So of what a
+trial is compared with, a first window that was faster than all later ones does not count, doubling
+compares with the last, and a trial that failed has a second one when the number that had won is
+seen to bring far less than it.
 
 No clock and no sockets: the shell reports what arrived, and when.
 """
@@ -172,7 +173,8 @@ class Concurrency:
     def _compare(self, now: float) -> None:
         if self._known is None:
             self._known = self._goodput.settled()
-            self._reconsider(self._known)
+            if self._tries_again(self._known):
+                return
         elif (has_won := self._has_won(self._known, self._goodput)) is None:
             return
         elif has_won:
@@ -185,7 +187,7 @@ class Concurrency:
 
     def _has_won(self, known: Goodput, trial: Goodput) -> bool | None:
         """Return whether the number on trial is the better one; `None` while that is open."""
-        if self._is_eager and trial.mean > min(known.rates) * CLEAR:
+        if self._is_eager and trial.mean > known.rates[-1] * CLEAR:
             return True
         if trial.mean * CLEAR < known.mean:
             return False
@@ -221,14 +223,15 @@ class Concurrency:
         self._settle_for(self._best)
         self._known = None
 
-    def _reconsider(self, known: Goodput) -> None:
-        """Take what has failed after all, where it failed beside a burst."""
+    def _tries_again(self, known: Goodput) -> bool:
+        """Try what has failed once more, where it failed beside a burst; return whether it did."""
         failed, self._failed = self._failed, None
         if failed is None or failed[1].mean < known.mean * CLEAR:
-            return
-        self._best, self._known = failed[0], failed[1].settled()
-        self._floor, self._ceiling = 0, self._most + 1
-        self._is_doubling = self._is_eager = True
+            return False
+        self._floor, self._ceiling, self._is_doubling = 0, self._most + 1, True
+        self._stride, self._rest = 1.0, MIN_REST
+        self._settle_for(failed[0])
+        return True
 
     def _try_another(self, now: float) -> None:
         if self._is_eager and self._best == self._most:

@@ -18,7 +18,6 @@ from modelfetch.types import Span
 __all__ = [
     "allocate",
     "allocated_bytes",
-    "begin_writing",
     "boot_id",
     "copy_range",
     "device",
@@ -149,7 +148,10 @@ def copy_range(source: int, start: int, target: int, offset: int, size_bytes: in
 @cache
 def is_nice() -> bool:
     """Return whether this process has been told to leave the processors to others (nice(2))."""
-    return hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) > 0
+    try:
+        return hasattr(os, "getpriority") and os.getpriority(os.PRIO_PROCESS, 0) > 0
+    except OSError:  # a sandbox may keep it to itself
+        return False
 
 
 def step_aside() -> None:
@@ -161,11 +163,11 @@ def step_aside() -> None:
         os.sched_yield()
 
 
-def begin_writing(fd: int, spans: Iterable[Span]) -> None:
+def _begin_writing(fd: int, spans: Iterable[Span]) -> None:
     """In a nice process, have what these spans hold written to the disk, little by little.
 
     A flush that finds it all to do keeps its processor for milliseconds, in which many kernels let
-    nobody else have it. This proves nothing: `flush` has to follow, and tells of errors too.
+    nobody else have it. Errors are for what follows to tell.
     """
     call = _linux("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     if call is None or not is_nice():
@@ -177,12 +179,17 @@ def begin_writing(fd: int, spans: Iterable[Span]) -> None:
                 return
 
 
-def flush(fd: int) -> None:
+def flush(fd: int, spans: Iterable[Span] = ()) -> None:
     """Return once the file's data, and what is needed to find it, are on the disk.
+
+    Args:
+        fd: The file.
+        spans: Where it has been written since the last time, as far as that is known.
 
     Raises:
         OSError: The disk failed.
     """
+    _begin_writing(fd, spans)
     if _FULL_FSYNC is not None:
         import fcntl
 

@@ -68,7 +68,7 @@ class PartialFile:
         self._tails: dict[int, Piece] = {}
         self._long = LONG_JOURNAL
         self._fd = -1
-        self._unflushed = SpanSet()
+        self._unflushed, self._has_failed = SpanSet(), False
         self.done = SpanSet()
 
     @property
@@ -137,7 +137,7 @@ class PartialFile:
         Raises:
             StorageError: The file system refused, or the disk failed.
         """
-        if self._fd < 0 or not self._journal.is_sound:
+        if self._fd < 0 or self._has_failed or not self._journal.is_sound:
             return  # where a record could not be written, that error tells more
         with self._lock:
             count, flushing = self._journal.pieces, self._unflushed
@@ -146,8 +146,8 @@ class PartialFile:
             with storage_errors(self._paths.partial):
                 self._flush(count, flushing)
         except StorageError:
-            with self._lock:
-                self._unflushed = SpanSet(chain(flushing, self._unflushed))
+            # A kernel tells once that data were lost: a second flush would prove nothing.
+            self._has_failed = True
             raise
 
     def _flush(self, count: int, spans: SpanSet) -> None:
@@ -157,8 +157,7 @@ class PartialFile:
             return
         self._must_be_ours()
         if self._durable:
-            disk.begin_writing(self._fd, spans)
-            disk.flush(self._fd)
+            disk.flush(self._fd, spans)
             with self._lock:
                 self._journal.flushed(count)
             self._journal.flush()
@@ -219,7 +218,7 @@ class PartialFile:
                 text = f"{path} has {size} bytes, not {self._file.size_bytes}."
                 raise StorageError(text, path=path)
             if self._durable:
-                disk.flush(self._fd)
+                disk.flush(self._fd, self._unflushed)
             if os.name == "nt":  # pragma: no cover
                 self._close_both()  # an open file cannot be renamed there
             self._take_final_name()

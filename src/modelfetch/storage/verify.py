@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Protocol
 
@@ -64,4 +65,6 @@ def is_content(path: Path, file: RemoteFile) -> bool:
     hasher = new_hasher(file)
     with path.open("rb", buffering=0) as stream:
         hash_span(hasher, stream.fileno(), Span(0, file.size_bytes))
+        if os.fstat(stream.fileno()).st_size != file.size_bytes:
+            return False  # somebody writes to it
     return hasher.hexdigest() == file.blob_name

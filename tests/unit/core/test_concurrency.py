@@ -135,18 +135,54 @@ def test_the_speed_of_the_first_moment_is_not_what_more_connections_are_held_to(
     assert times[-1] <= 1.2 * ideal, (times, ideal)
 
 
-def test_what_failed_beside_a_burst_is_taken_when_the_burst_is_over() -> None:
-    found, now = Concurrency(32), 0.0
-    rates = {8: [320, 320, 320, *[160] * 100], 16: [320] * 100, 32: [640] * 100}
-    seen: list[int] = []
-    while found.target < 32 and now < 4.0:
-        if found.target not in seen[-1:]:
-            seen.append(found.target)
-        rate = rates[found.target].pop(0)
+class Windows:
+    """A search that is fed a window at a time."""
+
+    def __init__(self, most: int) -> None:
+        self.found, self.now = Concurrency(most), 0.0
+        self.seen = [self.found.target]
+
+    def bring(self, megabytes_per_second: int) -> None:
+        """Let that come for as long as a window takes."""
         for _ in range(10):
-            now += 0.008
-            found.arrived(rate * 8000, found.target, now)
-    assert (*seen, found.target) == (8, 16, 8, 32)
+            self.now += 0.008
+            self.found.arrived(megabytes_per_second * 8000, self.found.target, self.now)
+        if self.found.target != self.seen[-1]:
+            self.seen.append(self.found.target)
+
+
+@pytest.mark.parametrize("most", [16, 32])
+def test_what_failed_beside_a_burst_is_tried_again_when_the_burst_is_over(most: int) -> None:
+    windows = Windows(most)
+    while windows.seen != [8, 16, 8]:
+        windows.bring(320)  # a burst; and 16 bring what they should
+    while windows.now < 6.0 and windows.seen[3:] != [16, 32][: most // 16]:
+        windows.bring(20 * windows.found.target)
+    assert windows.seen == [8, 16, 8, 16, 32][: 3 + most // 16]
+    for _ in range(4):
+        windows.bring(20 * windows.found.target)
+    assert windows.found.target == most
+
+
+def test_a_line_that_gets_slower_beside_a_trial_gets_no_more_connections() -> None:
+    windows = Windows(32)
+    while windows.seen != [8, 16, 8]:
+        windows.bring(100)
+    while windows.now < 8.0:
+        windows.bring(60)
+    assert max(windows.seen) == 16
+    assert windows.found.target <= 8
+
+
+def test_a_slow_start_is_not_what_doubling_is_compared_with() -> None:
+    windows = Windows(32)
+    windows.bring(20)
+    windows.bring(40)
+    while windows.found.target == 8:
+        windows.bring(100)
+    for _ in range(5):
+        windows.bring(100)
+    assert windows.seen == [8, 16]  # it is still on trial
 
 
 def test_what_failed_before_a_refusal_is_not_taken_after_it() -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from tests.helpers import MiB, coded
 
+from modelfetch import StorageError
 from modelfetch.storage import disk
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.partial import PartialFile
-from modelfetch.storage.verify import hash_span
+from modelfetch.storage.recovery import proved
+from modelfetch.storage.verify import hash_span, is_content
 from modelfetch.types import RemoteFile, Span
 
 CONTENT = coded(4 * MiB + 1000)
@@ -23,6 +25,7 @@ FILE = RemoteFile("m.gguf", CONTENT.size, CONTENT.sha256)
 COUNTED = """
 import os, sys
 os.nice(int(sys.argv[1]))
+from modelfetch import StorageError
 from modelfetch.storage import disk
 print(disk.is_nice())
 """
@@ -71,7 +74,7 @@ def test_a_nice_process_begins_to_write_little_by_little_before_it_flushes(
 
     monkeypatch.setattr(disk, "is_nice", being(nice))
     monkeypatch.setattr(disk, "_linux", lambda name, *_: call if "sync" in name else None)
-    flush = disk.flush
+    fdatasync = os.fdatasync
     paths = Layout(tmp_path).blob("a/b", FILE.blob_name)
     partial = PartialFile(paths, FILE, alone=True)
     partial.open()
@@ -79,9 +82,9 @@ def test_a_nice_process_begins_to_write_little_by_little_before_it_flushes(
     def seen(fd: int) -> None:
         if fd == partial._fd:
             happened.append("flush")
-        flush(fd)
+        fdatasync(fd)
 
-    monkeypatch.setattr(disk, "flush", seen)
+    monkeypatch.setattr(os, "fdatasync", seen)
     pieces = [Span(0, MiB), Span(MiB, MiB + 500), Span(3 * MiB, 4 * MiB)]
     for span in pieces:
         partial.write(span.start, [CONTENT.read(span.start, span.stop)])
@@ -92,7 +95,12 @@ def test_a_nice_process_begins_to_write_little_by_little_before_it_flushes(
     partial.write(2 * MiB, [CONTENT.read(2 * MiB, 3 * MiB)])
     partial.flush()
     assert happened == [*([(2 * MiB, MiB)] if nice else []), "flush"]  # and nothing twice
-    partial.close()
+    happened.clear()
+    partial.write(4 * MiB, [CONTENT.read(4 * MiB, CONTENT.size)])
+    partial.write(MiB + 500, [CONTENT.read(MiB + 500, 2 * MiB)])
+    partial.publish()
+    last: list[object] = [(MiB + 500, MiB - 500), (4 * MiB, 1000)]
+    assert happened == [*(last[:1] if is_refused and nice else last if nice else []), "flush"]
 
 
 def test_what_the_kernel_is_asked_to_begin_changes_nothing(
@@ -102,30 +110,56 @@ def test_what_the_kernel_is_asked_to_begin_changes_nothing(
     path = tmp_path / "file"
     path.write_bytes(CONTENT.read(0, CONTENT.size))
     with path.open("r+b") as stream:
-        disk.begin_writing(stream.fileno(), [Span(0, CONTENT.size), Span(9 * MiB, 10 * MiB)])
+        disk.flush(stream.fileno(), [Span(0, CONTENT.size), Span(9 * MiB, 10 * MiB)])
     assert path.read_bytes() == CONTENT.read(0, CONTENT.size)
-    disk.begin_writing(-1, [Span(0, MiB)])  # `flush` is who tells of errors
+    with pytest.raises(OSError, match="descriptor"):  # by the flush itself
+        disk.flush(9999, [Span(0, MiB)])
 
 
-def test_what_could_not_be_flushed_is_still_to_be_flushed(
+def test_a_sandbox_that_tells_nothing_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(which: int, who: int) -> int:
+        raise PermissionError(1, "denied")
+
+    monkeypatch.setattr(os, "getpriority", denied)
+    disk.is_nice.cache_clear()
+    try:
+        assert not disk.is_nice()
+    finally:
+        disk.is_nice.cache_clear()
+
+
+def test_after_a_flush_that_failed_nothing_is_called_durable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The kernel tells once that data were lost; the next flush says that all is well."""
     paths = Layout(tmp_path).blob("a/b", FILE.blob_name)
     partial = PartialFile(paths, FILE, alone=True)
     partial.open()
     partial.write(0, [CONTENT.read(0, MiB)])
-    written: list[int] = []
 
     def failing(fd: int) -> None:
-        partial.write(MiB, [CONTENT.read(MiB, 2 * MiB)])  # what comes meanwhile counts too
-        written.append(partial.unflushed_bytes)
         raise OSError(5, "the disk failed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(disk, "flush", failing)
-        with pytest.raises(Exception, match="disk"):
+        patched.setattr(os, "fdatasync", failing)
+        with pytest.raises(StorageError):
             partial.flush()
-    assert written == [MiB]
-    assert partial.unflushed_bytes == 2 * MiB
     partial.close()
-    assert partial.unflushed_bytes == 0
+    assert [len(pieces) for pieces in proved(paths.journal, partial._header)] == [0, 1]
+
+
+def test_a_file_that_somebody_writes_to_is_not_the_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(CONTENT.read(0, CONTENT.size))
+    assert is_content(path, FILE)
+    real = disk.read_at
+
+    def growing(fd: int, buffer: memoryview, offset: int) -> int:
+        with path.open("ab") as stream:
+            stream.write(b"more")
+        return real(fd, buffer, offset)
+
+    monkeypatch.setattr(disk, "read_at", growing)
+    assert not is_content(path, FILE)
