@@ -45,7 +45,7 @@ from __future__ import annotations
 
 from math import hypot, inf
 
-from modelfetch.core.goodput import MIN_WINDOWS, Goodput
+from modelfetch.core.goodput import EAGER_WINDOWS, MIN_WINDOWS, Goodput
 
 __all__ = ["START", "Concurrency"]
 
@@ -59,9 +59,9 @@ DOUBT = 0.7
 # as more if they are no slower.
 LIKELIHOOD = 1.0
 MAX_WINDOWS = 15
-# So many windows do for an outcome that is clear: slower by this factor; or, until a trial has
+# `EAGER_WINDOWS` do for an outcome that is clear: slower by this factor; or, until a trial has
 # failed, faster by it. Later, when a tenth is a gain, that much is noise.
-EAGER_WINDOWS, CLEAR = 2, 1.5
+CLEAR = 1.5
 # Now and then a connection breaks, or is replaced: so few of them, or of the new ones of a trial,
 # may be missing.
 MISSING = 1 / 8
@@ -172,6 +172,8 @@ class Concurrency:
 
     def _compare(self, now: float) -> None:
         if self._known is None:
+            if len(self._goodput.rates) == EAGER_WINDOWS and self._goodput.begins_with_burst:
+                return  # one window more, since the first will not count
             self._known = self._goodput.settled()
             if self._tries_again(self._known):
                 return

@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 
-__all__ = ["MIN_WINDOWS", "Goodput"]
+__all__ = ["EAGER_WINDOWS", "MIN_WINDOWS", "Goodput"]
 
 WINDOW_SECONDS = 0.08
 WINDOW_BYTES = 32 << 10
 """Of each connection: a window that chunks can fill by chance says nothing."""
-MIN_WINDOWS = 3
+EAGER_WINDOWS, MIN_WINDOWS = 2, 3
 UNSURE = 0.2
 """The least part by which windows differ where there are too few to tell."""
 WAITING = 0.1
@@ -44,10 +44,15 @@ class Goodput:
                 self.rates.append(self._nbytes / elapsed)
             self._since, self._nbytes, self._waited = now, 0, 0.0
 
+    @property
+    def begins_with_burst(self) -> bool:
+        """Whether the first window was faster than all later ones."""
+        return len(self.rates) > 1 and self.rates[0] > (1 + UNSURE) * max(self.rates[1:])
+
     def settled(self) -> Goodput:
-        """Return it without a first window that was faster than all later ones: a burst."""
-        is_burst = len(self.rates) > 1 and self.rates[0] > (1 + UNSURE) * max(self.rates[1:])
-        return Goodput(self.rates[1:]) if is_burst else self
+        """Return it without a burst at its beginning, where two windows are left then."""
+        is_shorter = self.begins_with_burst and len(self.rates) > EAGER_WINDOWS
+        return Goodput(self.rates[1:]) if is_shorter else self
 
     @property
     def mean(self) -> float:
@@ -56,8 +61,8 @@ class Goodput:
 
     @property
     def error(self) -> float:
-        """The standard error of the mean; there must be one."""
-        spread = stdev(self.rates) if len(self.rates) > 1 else 0.0
+        """The standard error of the mean; there must be two."""
+        spread = stdev(self.rates)
         if len(self.rates) < MIN_WINDOWS:
             spread = max(spread, UNSURE * self.mean)  # two may be alike by chance
         return spread / math.sqrt(len(self.rates))
