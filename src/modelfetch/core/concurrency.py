@@ -24,7 +24,8 @@ trial ends as soon as its outcome is clear: a quarter of a second when the diffe
 More connections help against waiting, and where there are processors that have nothing to do. When
 there are more of them than processors, and nobody waits for the network, since this machine is busy
 with what has come, or its disk is, then more are no help: there are fewer from then on, down to one
-more than there are processors, as they are in each other's way.
+more than there are processors, as they are in each other's way. A disk that is behind for a moment
+looks the same, but for the goodput, which falls.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -44,6 +45,7 @@ No clock and no sockets: the shell reports what arrived, and when.
 from __future__ import annotations
 
 from math import hypot, inf
+from statistics import fmean
 
 from modelfetch.core.goodput import EAGER_WINDOWS, MIN_WINDOWS, Goodput
 
@@ -72,6 +74,9 @@ MIN_REST, MAX_REST = 5.0, 60.0
 FIRST_REST = 1.0
 # How often it is looked at where nothing can be done about connections that do not wait.
 BUSY_REST = 1.0
+# A disk that is behind keeps everybody busy too, and brings less than was seen before: below this
+# part of it, more windows have to say so.
+STALL, STALL_WINDOWS = 0.75, 15
 # All connections hear of the same refusal.
 ONE_REFUSAL_SECONDS = 1.0
 
@@ -95,6 +100,8 @@ class Concurrency:
         self._known: Goodput | None = None
         # More connections that were not found to be better, until it is seen what fewer bring now.
         self._failed: tuple[int, Goodput] | None = None
+        # What the best number has brought.
+        self._pace = 0.0
         self._calm_at: float | None = None
         # The open interval in which a better number may be; no upper end: nothing failed yet.
         self._floor, self._ceiling = 0, most + 1
@@ -126,7 +133,7 @@ class Concurrency:
         if now >= self._calm_at:
             has_more_than_processors = self.target > self._processors
             self._goodput.add(nbytes, connections, now, waited if has_more_than_processors else inf)
-            if self._goodput.busy >= max(MIN_WINDOWS, len(self._goodput.rates)):
+            if self._is_busy:
                 self._ease(now)
             elif len(self._goodput.rates) >= self._fewest_windows:
                 self._compare(now)
@@ -142,6 +149,13 @@ class Concurrency:
         self._served, self._failed = 0, None
         self.target = self._best = max(1, fewer)
         self._look_around_later(now)
+
+    @property
+    def _is_busy(self) -> bool:
+        """Whether this machine is what limits the speed, and not for a moment only."""
+        busy, rates = self._goodput.busy, self._goodput.rates
+        is_stall = bool(busy) and fmean(busy) < STALL * self._pace
+        return len(busy) >= max(STALL_WINDOWS if is_stall else MIN_WINDOWS, len(rates))
 
     @property
     def _enough(self) -> float:
@@ -163,7 +177,7 @@ class Concurrency:
             self._floor = self._best - 1
             self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
             return
-        self._is_eager, self._known = False, None
+        self._is_eager, self._known, self._pace = False, None, 0.0
         if self._best > self._processors + 1:
             self._best = max(self._processors + 1, self._best // 2)
         else:
@@ -213,6 +227,7 @@ class Concurrency:
             # How few would be too few is open again.
             self._floor, self._ceiling, self._is_doubling = 0, self._best, False
         self._best, self._known = self.target, self._goodput.settled()
+        self._pace = self._known.mean
         self._stride, self._rest = 1.0, MIN_REST
 
     def _take_back(self) -> None:

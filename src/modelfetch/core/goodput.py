@@ -23,8 +23,8 @@ class Goodput:
     """Bytes per second of all connections together, by windows."""
 
     rates: list[float] = field(default_factory=list)
-    busy: int = 0
-    """Windows in which nobody waited for the network."""
+    busy: list[float] = field(default_factory=list)
+    """The same for windows in which nobody waited for the network."""
     _since: float | None = None
     _nbytes: int = 0
     _waited: float = 0.0
@@ -38,10 +38,8 @@ class Goodput:
         self._waited += waited
         elapsed = now - self._since
         if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
-            if self._waited < WAITING * elapsed * connections:
-                self.busy += 1
-            else:
-                self.rates.append(self._nbytes / elapsed)
+            is_busy = self._waited < WAITING * elapsed * connections
+            (self.busy if is_busy else self.rates).append(self._nbytes / elapsed)
             self._since, self._nbytes, self._waited = now, 0, 0.0
 
     @property

@@ -294,6 +294,23 @@ def test_more_connections_than_processors_are_for_waiting(
     assert targets_of(found, share, 1.5) == expected
 
 
+def test_a_disk_that_is_behind_for_a_moment_takes_no_connections_away() -> None:
+    found = Concurrency(32)
+    targets_of(found, 0.9, 2.5)
+    before, now = found.target, 2.5
+    assert before > 20
+    while now < 3.3:  # nobody waits for the network, and half as much comes
+        now += 0.02
+        for _ in range(found.target):
+            found.arrived(MB, found.target, now, 0.0)
+    assert found.target >= before - 4
+    while now < 6.0:  # and so it stays: it is this machine
+        now += 0.02
+        for _ in range(found.target):
+            found.arrived(MB, found.target, now, 0.0)
+    assert found.target <= 8
+
+
 def test_who_begins_to_wait_gets_more() -> None:
     found = Concurrency(16)
     assert targets_of(found, 0.0, 3.0) == {START, 4, 3}
