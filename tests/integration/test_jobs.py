@@ -550,16 +550,24 @@ async def test_who_waits_for_a_job_whose_end_nobody_showed_him_is_told_that_it_i
             await waiting
 
 
-@pytest.mark.parametrize("is_written_down", [True, False])
-async def test_a_forgotten_job_takes_nothing_more(
+async def cancelled_job(
     hub: FakeHub, settings_for: Settings, state_dir: Path, is_written_down: bool
-) -> None:
+) -> tuple[Engine, Job]:
+    """Return a job that was cancelled, and its engine, which can write it down or cannot."""
     if not is_written_down:
         state_dir.mkdir()
         (state_dir / "jobs").write_bytes(b"in the way")
     engine = await Engine(**settings_for(hub)).__aenter__()
     job = await slow_job(hub, engine)
     await job.cancel()
+    return engine, job
+
+
+@pytest.mark.parametrize("is_written_down", [True, False])
+async def test_a_forgotten_job_takes_nothing_more(
+    hub: FakeHub, settings_for: Settings, state_dir: Path, is_written_down: bool
+) -> None:
+    engine, job = await cancelled_job(hub, settings_for, state_dir, is_written_down)
     await engine.forget(str(job.id))
     for _ in range(2):
         for ask in (job.pause, job.resume, job.cancel, job.retry, lambda: job.prioritize(1)):
@@ -575,12 +583,7 @@ async def test_a_forgotten_job_takes_nothing_more(
 async def test_what_is_asked_of_a_job_that_is_being_forgotten_ends_before_the_engine_does(
     hub: FakeHub, settings_for: Settings, state_dir: Path, step: int, is_written_down: bool
 ) -> None:
-    if not is_written_down:
-        state_dir.mkdir()
-        (state_dir / "jobs").write_bytes(b"in the way")
-    engine = await Engine(**settings_for(hub)).__aenter__()
-    job = await slow_job(hub, engine)
-    await job.cancel()
+    engine, job = await cancelled_job(hub, settings_for, state_dir, is_written_down)
     asked = [asyncio.create_task(engine.forget(str(job.id)))]
     await asyncio.sleep(0)
     asked += [asyncio.create_task(ask()) for ask in (job.retry, job.pause, job.retry)]

@@ -32,7 +32,7 @@ from modelfetch.storage.locks import BlobLock
 from modelfetch.storage.records import read_text
 from modelfetch.storage.scan import Entry, Pointer, RepoScan, entry_of
 from modelfetch.storage.stock import moved
-from modelfetch.storage.verify import Hasher
+from modelfetch.storage.verify import Hasher, hash_span
 from modelfetch.types import Span
 
 __all__ = ["Damage", "check", "checkable", "mark"]
@@ -194,9 +194,8 @@ def _digest(fd: int, blob: str, size_bytes: int, on_bytes: Callable[[int], None]
         hasher = hashlib.sha256()
     else:
         hasher = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
-    buffer, offset = memoryview(bytearray(_STRIDE)), 0
-    while count := disk.read_at(fd, buffer, offset):
-        hasher.update(buffer[:count])
+    offset = 0
+    while count := hash_span(hasher, fd, Span(offset, offset + _STRIDE)):
         offset += count
         on_bytes(count)
     return hasher.hexdigest()

@@ -169,8 +169,10 @@ def _begin_writing(fd: int, spans: Iterable[Span]) -> None:
     A flush that finds it all to do keeps its processor for milliseconds, in which many kernels let
     nobody else have it. Errors are for what follows to tell.
     """
+    if not is_nice():
+        return
     call = _linux("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    if call is None or not is_nice():
+    if call is None:
         return
     for span in spans:
         for start in range(span.start, span.stop, _WRITING_SIZE):

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from modelfetch.storage import disk
 from modelfetch.storage.records import read_text, write_text
+from modelfetch.storage.verify import hash_span
+from modelfetch.types import Span
 
 __all__ = ["HashMemory", "hashed"]
 
 # At most this much is hashed in one step, so that cancelling stays quick.
 STRIDE = 64 << 20
-_BLOCK = 1 << 20
 _READ = os.O_RDONLY | disk.BINARY | getattr(os, "O_NONBLOCK", 0)
 _MOST = 5000  # entries of 130 bytes or so
 
@@ -64,15 +65,12 @@ def hashed(path: Path) -> Generator[bool, None, str]:
     Raises:
         OSError: It cannot be read.
     """
-    hasher = hashlib.sha256()
-    buffer, offset = memoryview(bytearray(_BLOCK)), 0
+    hasher, offset = hashlib.sha256(), 0
     fd = os.open(path, _READ)
     try:
-        while count := disk.read_at(fd, buffer, offset):
-            hasher.update(buffer[:count])
+        while count := hash_span(hasher, fd, Span(offset, offset + STRIDE)):
             offset += count
-            if offset % STRIDE < _BLOCK:
-                yield True
+            yield True
     finally:
         os.close(fd)
     return hasher.hexdigest()

@@ -196,21 +196,13 @@ def test_a_slow_start_is_not_what_doubling_is_compared_with() -> None:
 
 
 def test_what_failed_before_a_refusal_is_not_taken_after_it() -> None:
-    found, now = Concurrency(32), 0.0
-
-    def arrive(rate: int) -> None:
-        nonlocal now
-        now += 0.008
-        found.arrived(rate * 8000, found.target, now)
-
-    while found.target == START:
-        arrive(320)
-    while found.target != START:
-        arrive(320)
-    found.refused(now)
-    while now < 12.0:
-        arrive(160)
-        assert found.target < 12
+    windows = Windows(32)
+    while windows.seen != [8, 16, 8]:
+        windows.bring(320)
+    windows.found.refused(windows.now)
+    while windows.now < 12.0:
+        windows.bring(160)
+    assert max(windows.seen[3:]) < 12
 
 
 def test_a_full_line_gets_few_connections() -> None:

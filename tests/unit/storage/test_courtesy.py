@@ -25,7 +25,6 @@ FILE = RemoteFile("m.gguf", CONTENT.size, CONTENT.sha256)
 COUNTED = """
 import os, sys
 os.nice(int(sys.argv[1]))
-from modelfetch import StorageError
 from modelfetch.storage import disk
 print(disk.is_nice())
 """
