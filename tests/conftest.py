@@ -47,6 +47,15 @@ def state_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "state"
 
 
+@pytest.fixture(autouse=True)
+def metadata(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How the Hub is asked: which tests share a process is not to decide on that."""
+    way: str = getattr(request, "param", "direct")
+    for module in "hubcall", "hubtoken":
+        monkeypatch.setattr(f"modelfetch.{module}.is_in_use", lambda: way == "session")
+    return way
+
+
 @pytest.fixture
 async def hub() -> AsyncIterator[FakeHub]:
     async with FakeHub() as hub:

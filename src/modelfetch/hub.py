@@ -30,13 +30,13 @@ from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.paths import is_safe_path
 from modelfetch.core.refs import ModelRef
 from modelfetch.core.refusals import refusal
-from modelfetch.errors import InvalidReference, InvalidToken, ModelFetchError
+from modelfetch.errors import InvalidReference, ModelFetchError
 from modelfetch.hubcall import HubCall, nonsense
 from modelfetch.surroundings import Place, places_of
 from modelfetch.transport import Reply, Transport
 from modelfetch.types import ModelMetadata, RemoteFile, Snapshot
 
-__all__ = ["Locator", "Source", "find_token", "list_files", "locate"]
+__all__ = ["Locator", "Source", "list_files", "locate"]
 
 # Above this many files the listing inside the info answer is not reliable (huggingface_hub's
 # limit).
@@ -72,24 +72,6 @@ class Source:
 
     def __repr__(self) -> str:
         return f"Source({self.host})"
-
-
-def find_token(config: Config) -> str | None:
-    """Return the access token to use, looked up by huggingface_hub unless given; blocking."""
-    if isinstance(config.token, str):
-        return config.token
-    if config.token is False:
-        return None
-    from huggingface_hub import get_token
-
-    try:
-        return get_token()
-    except Exception as error:
-        # It may refresh or exchange a token over the network, with errors of many families.
-        raise InvalidToken(
-            f"huggingface_hub has no token to give: {type(error).__name__}.",
-            hint="Log in again with 'hf auth login', give a token, or use none (token=False).",
-        ) from None
 
 
 def list_files(config: Config, token: str | None, repo: str, revision: str) -> Snapshot:

@@ -1,8 +1,8 @@
-"""One question to the Hub about metadata, through huggingface_hub's session; blocking.
+"""One question to the Hub about metadata; blocking.
 
-That session has the proxies, certificates, offline mode and client factory of the host program. A
-proxy or certificates that are set for the engine are not for the whole process, so then it is a
-client of our own, from the same library.
+In a program that uses huggingface_hub it goes through the session of that, which is the program's
+to set. In one that does not, nobody can have set anything there, and loading it for one answer
+takes a tenth of a second: where no proxy is on the way, `direct` asks.
 
 Its `HfApi` methods are not used: they ask a telemetry route on huggingface.co whatever the endpoint
 is, and follow paging links with the token to whatever host a mirror names. Redirects are followed
@@ -11,7 +11,6 @@ here, since no library knows that a header of the user is as secret as the token
 
 from __future__ import annotations
 
-import importlib
 import time
 from collections.abc import Iterator
 from typing import Any, Self
@@ -21,7 +20,9 @@ from modelfetch._version import __version__
 from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.refusals import refusal, refused_by_proxy
+from modelfetch.direct import FAILURES, Answer, Direct
 from modelfetch.errors import HubUnavailable, Offline
+from modelfetch.hubsession import HubSession, is_in_use
 from modelfetch.surroundings import hub_fields, needs_own_client, proxies_for, trust_for
 
 __all__ = ["HubCall", "Understood", "nonsense", "user_agent"]
@@ -63,20 +64,16 @@ class HubCall:
         self._hub_fields = hub_fields(config, token)
         self._proxies = proxies_for(config)
         self._proxies.of(config.endpoint)  # huggingface_hub fails in its own way if that is unfit
-        self._own: Any = None
+        self._session = HubSession(config)
+        self._direct: Direct | None = None
 
     def __enter__(self) -> Self:
-        if needs_own_client(self._config):
-            library, proxy = _library(), self._proxies.of(self._config.endpoint)
-            trust = trust_for(self._config) or library.create_ssl_context()
-            if proxy is not None and origin(proxy)[0] == "https":
-                proxy = library.Proxy(proxy, ssl_context=trust)
-            self._own = library.Client(proxy=proxy, verify=trust, trust_env=False)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._own is not None:
-            self._own.close()
+        self._session.close()
+        if self._direct is not None:
+            self._direct.close()
 
     def json(self, url: str) -> Any:
         """Return the JSON that `url` answers."""
@@ -113,7 +110,7 @@ class HubCall:
     def _get(self, url: str) -> tuple[Any, str | None]:
         for _ in range(MAX_REDIRECTS):
             answer = self._answer(url)
-            status, headers, host = answer.status_code, answer.headers, host_of(url)
+            status, headers, host = answer.status, answer.headers, host_of(url)
             if 300 <= status < 400 and "Location" in headers:
                 try:
                     url = next_url(url, headers["Location"])
@@ -125,24 +122,24 @@ class HubCall:
             if status != 200:
                 raise refusal(status, headers, host, self._repo, self._revision, time.time())
             with self.understood():
-                return answer.json(), answer.links.get("next", {}).get("url")
+                return answer.json(), answer.next_page
         raise nonsense(self._host, "redirects without end")
 
-    def _answer(self, url: str) -> Any:
-        from huggingface_hub import get_session
-        from huggingface_hub.errors import OfflineModeIsEnabled
-
+    def _answer(self, url: str) -> Answer:
         fields = {"User-Agent": user_agent(self._config)}
         if origin(url) == self._hub:
             fields |= self._hub_fields
+        proxy = self._proxies.of(url)
+        if proxy is None and (needs_own_client(self._config) or not is_in_use()):
+            if self._direct is None:
+                self._direct = Direct(trust_for(self._config), self._config.hub_timeout)
+            try:
+                return self._direct.get(url, fields)
+            except FAILURES as error:
+                raise self._silence(url, error) from None
         try:
-            session = get_session() if self._own is None else self._own
-            return session.get(
-                url, headers=fields, timeout=self._config.hub_timeout, follow_redirects=False
-            )
-        except OfflineModeIsEnabled:
-            raise Offline("Offline mode is on.", hint="Unset HF_HUB_OFFLINE.") from None
-        except (_library().HTTPError, _library().InvalidURL, OSError, ValueError) as error:
+            return self._session.get(url, fields, proxy)
+        except self._session.failures as error:
             raise self._silence(url, error) from None
 
     def _silence(self, url: str, error: Exception) -> HubUnavailable:
@@ -158,14 +155,6 @@ class HubCall:
             host=host,
             hint="Check the network, HF_ENDPOINT and any proxy.",
         )
-
-
-def _library() -> Any:
-    """Return the HTTP library of huggingface_hub, which need not be named: it has changed."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    base = next(it for it in HfHubHTTPError.__mro__ if it.__name__ == "HTTPError")
-    return importlib.import_module(base.__module__.partition(".")[0])
 
 
 class Understood:

@@ -12,7 +12,8 @@ from modelfetch.config import Config
 from modelfetch.core.failover import Failure, in_words, leads_on, outcome
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.errors import HubUnavailable, ModelFetchError, Offline, RateLimited
-from modelfetch.hub import find_token, list_files
+from modelfetch.hub import list_files
+from modelfetch.hubtoken import find_token
 from modelfetch.offload import Lookups, Offload
 from modelfetch.search import Answer, Query, search_models
 from modelfetch.storage.catalogs import recall, remember

@@ -19,12 +19,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar, TypeVarTuple
-from urllib.parse import urlsplit
 
 from modelfetch.addresses import Attempt
 from modelfetch.config import Config
 from modelfetch.connector import Connector, Route, abortable
-from modelfetch.core.origins import host_of, next_url, origin
+from modelfetch.core.origins import host_of, next_url, origin, target_of
 from modelfetch.core.refusals import refused_by_proxy
 from modelfetch.errors import NetworkError
 from modelfetch.http1 import Connection, Malformed
@@ -238,7 +237,7 @@ class Transport:
                 route.proxy_fields if route.is_forwarded else {},
                 headers,
             )
-            target = url.partition("#")[0] if route.is_forwarded else _target(url)
+            target = url.partition("#")[0] if route.is_forwarded else target_of(url)
             async with asyncio.timeout(self._first_byte):
                 connection = await self._asked(route, attempt, is_new, method, target, fields)
         if proxy is not None and connection.status == 407:
@@ -282,10 +281,3 @@ def _merged(*groups: Mapping[str, str]) -> dict[str, str]:
     """Return fields, each once, whatever its case: the last counts."""
     fields = {name.lower(): (name, value) for group in groups for name, value in group.items()}
     return dict(fields.values())
-
-
-def _target(url: str) -> str:
-    """Return what stands in a request line (RFC 9112 section 3.2.1), as it stands in the URL."""
-    rest = url.partition("://")[2].partition("#")[0]
-    path = rest[len(urlsplit(url).netloc) :]
-    return path if path.startswith("/") else f"/{path}"

@@ -12,3 +12,12 @@ from blockbuster import BlockBuster, blockbuster_ctx
 def no_blocking() -> Iterator[BlockBuster]:
     with blockbuster_ctx("modelfetch") as guard:
         yield guard
+
+
+# What a Hub and what is before it may say is understood in the same way by both.
+BOTH_WAYS = {"test_errors", "test_mirrors", "test_network"}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.module.__name__.rpartition(".")[2] in BOTH_WAYS:
+        metafunc.parametrize("metadata", ["direct", "session"], indirect=True)

@@ -22,10 +22,10 @@ connections work as are wanted, but for one in eight, and have had a moment to g
 trial ends as soon as its outcome is clear: a quarter of a second when the difference is large.
 
 More connections help against waiting, and where there are processors that have nothing to do. When
-there are more of them than processors, and nobody waits for the network, since this machine is busy
-with what has come, or its disk is, then more are no help: there are fewer from then on, down to one
-more than there are processors, as they are in each other's way. A disk that is behind for a moment
-looks the same, but for the goodput, which falls.
+there are as many of them as processors, or more, and nobody waits for the network, since this
+machine is busy with what has come, or its disk is, then more are no help: there are fewer from then
+on, down to the number of processors, as they are in each other's way, and no more are tried while
+that lasts. A disk that is behind for a moment looks the same, but for the goodput, which falls.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -131,8 +131,8 @@ class Concurrency:
         if self._calm_at is None:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
-            has_more_than_processors = self.target > self._processors
-            self._goodput.add(nbytes, connections, now, waited if has_more_than_processors else inf)
+            can_be_busy = self.target >= self._processors
+            self._goodput.add(nbytes, connections, now, waited if can_be_busy else inf)
             if self._is_busy:
                 self._ease(now)
             elif len(self._goodput.rates) >= self._fewest_windows:
@@ -178,8 +178,8 @@ class Concurrency:
             self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
             return
         self._is_eager, self._known, self._pace = False, None, 0.0
-        if self._best > self._processors + 1:
-            self._best = max(self._processors + 1, self._best // 2)
+        if self._best > self._processors:
+            self._best = max(self._processors, self._best // 4)
         else:
             self._rest_until = now + BUSY_REST
         self._settle_for(self._best)

@@ -13,7 +13,7 @@ import ipaddress
 import re
 from urllib.parse import urljoin, urlsplit
 
-__all__ = ["DEFAULT_PORTS", "host_of", "is_loopback", "next_url", "origin"]
+__all__ = ["DEFAULT_PORTS", "host_of", "is_loopback", "next_url", "origin", "target_of"]
 
 _ABSOLUTE = re.compile(r"https?://", re.IGNORECASE)
 DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -34,6 +34,13 @@ def origin(url: str) -> tuple[str, str, int]:
     if not all(0 < len(label) < 64 for label in labels):
         raise ValueError("no host has such a name")
     return scheme, parts.hostname.lower(), parts.port or DEFAULT_PORTS[scheme]
+
+
+def target_of(url: str) -> str:
+    """Return what stands in a request line (RFC 9112 section 3.2.1), as it stands in the URL."""
+    rest = url.partition("://")[2].partition("#")[0]
+    path = rest[len(urlsplit(url).netloc) :]
+    return path if path.startswith("/") else f"/{path}"
 
 
 def host_of(url: str) -> str:

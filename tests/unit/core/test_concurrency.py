@@ -273,9 +273,10 @@ def targets_of(
 @pytest.mark.parametrize(
     ("share", "processors", "expected"),
     [
-        (0.02, 2, {START, 4, 3}),  # fewer, and none more than keep two processors at work
-        (0.02, 6, {START, 7}),
-        (0.02, 8, {START, 16, 9}),  # whether there are idle ones is tried, and found not to be
+        (0.02, 2, {START, 2}),
+        (0.02, 6, {START, 6}),
+        (0.02, 8, {START}),
+        (0.02, 9, {START, 16, 9}),  # whether there is an idle one is tried
         (0.5, 2, {START, 16}),
     ],
 )
@@ -305,7 +306,7 @@ def test_a_disk_that_is_behind_for_a_moment_takes_no_connections_away() -> None:
 
 def test_who_begins_to_wait_gets_more() -> None:
     found = Concurrency(16)
-    assert targets_of(found, 0.0, 3.0) == {START, 4, 3}
+    assert targets_of(found, 0.0, 3.0) == {START, 2}
     assert max(targets_of(found, 0.9, 2.0, begin=3.0)) > START
 
 
@@ -352,8 +353,8 @@ def test_who_finds_more_connections_busy_has_fewer_at_once() -> None:
     found = Concurrency(32)
     targets_of(found, 0.9, 0.7)
     assert found.target == 32
-    targets_of(found, 0.0, 3.5, begin=0.7)
-    assert found.target == 3
+    assert targets_of(found, 0.0, 3.5, begin=0.7) >= {32, 8, 2}
+    assert found.target == 2
 
 
 def test_after_a_refusal_there_are_as_many_as_were_served_since_the_last() -> None:
