@@ -25,6 +25,9 @@ from benchmarks.single import GiB, MiB, child, environment, middle, run, table
 _PARTIAL = "import modelfetch.storage.partial as partial\n"
 _WITHOUT_CRC = _PARTIAL + "partial.crc32 = lambda *given: 0"
 _ZLIB = _PARTIAL + "import zlib\npartial.crc32 = zlib.crc32"
+_UNCLEARED = """
+import modelfetch.storage.checksums as checksums
+checksums.clear_registers = lambda: None"""
 _WITHOUT_JOURNAL = """
 from modelfetch.storage.journals import JournalFile
 JournalFile._append = lambda self, record: None"""
@@ -44,6 +47,7 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
     "16 connections from the start": ("", {"connections": 16, "adaptive": False}),
     "without flushes": ("", {"durable": False}),
     "without the checksum of pieces": (_WITHOUT_CRC, {}),
+    "with vector registers left in use by it": (_UNCLEARED, {}),
     "with zlib's checksum (no extra `fast`)": (_ZLIB, {}),
     "without records in the journal": (_WITHOUT_JOURNAL, {}),
     "without the SHA-256": (_WITHOUT_HASH, {}),
@@ -51,9 +55,7 @@ PARTS: dict[str, tuple[str, dict[str, Any]]] = {
 FLOOR = "the least with aiohttp, 8 connections"
 _CODE = """
 import asyncio, os, time
-import aiohttp, huggingface_hub
 import modelfetch.engine, modelfetch.transfers
-huggingface_hub.get_session
 exec(t["patch"])
 async def main():
     settings = {"isolation": "thread", **t["settings"]}
