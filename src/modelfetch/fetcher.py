@@ -38,6 +38,8 @@ __all__ = ["FileFetcher"]
 # At most this much is hashed in one call of a thread, so that cancelling stays quick; and at least
 # so much but at the end, since a call costs about as much as the hash of 100 kB.
 HASH_STRIDE, HASH_LEAST = 32 << 20, 16 << 20
+# Publishing flushes what is left, which costs nobody anything where it is less than this.
+LAST_FLUSH_BYTES = 16 << 20
 # A connection for less than this costs more than it brings.
 MIN_BYTES_PER_WORKER = 1 << 20
 
@@ -150,7 +152,7 @@ class FileFetcher:
         )  # fmt: skip
         try:
             async with asyncio.TaskGroup() as group:
-                flushing = group.create_task(self._flush(partial))
+                flushing = group.create_task(self._flush(partial, transfer))
                 group.create_task(self._inspector.run(partial, transfer, self._bell))
                 for _ in range(self._workers_for(transfer)):
                     group.create_task(Worker(crew).run())
@@ -183,13 +185,20 @@ class FileFetcher:
             position = stop
         return hasher.hexdigest()
 
-    async def _flush(self, partial: PartialFile) -> None:
-        while True:
+    async def _flush(self, partial: PartialFile, transfer: Transfer) -> None:
+        """Flush now and then, and when all has come: the hash may have a while to go."""
+        is_over = False
+        while not is_over:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.flush_seconds):
-                    while partial.unflushed_bytes < self._config.flush_bytes:
+                    while not self._is_time_to_flush(partial, transfer):
                         await self._bell.wait()
-            await self._shared.offload(partial.flush)
+            is_over = transfer.is_complete
+            if not is_over or partial.unflushed_bytes >= LAST_FLUSH_BYTES:
+                await self._shared.offload(partial.flush)
+
+    def _is_time_to_flush(self, partial: PartialFile, transfer: Transfer) -> bool:
+        return transfer.is_complete or partial.unflushed_bytes >= self._config.flush_bytes
 
     def _is_published(self) -> bool:
         final = self._paths.final

@@ -27,7 +27,10 @@ from modelfetch import (
 )
 from modelfetch.core.retry import RetryPolicy
 from modelfetch.storage import layout
+from modelfetch.storage.partial import PartialFile
+from modelfetch.storage.verify import Hasher
 from modelfetch.testing import BytesContent, FakeHub, PositionCoded, Stall, Status, build_gguf
+from modelfetch.types import Span
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -594,4 +597,29 @@ async def test_the_end_does_not_wait_for_a_connection_that_rests(
     hub.add(REPO, {FILE: content})
     hub.script(Status(500), times=1)
     async with Engine(**settings_for(hub, retry=patient, connections=4)) as engine:
+        assert_is(await (await engine.download(REPO, LABEL)).result(), content)
+
+
+async def test_what_came_is_flushed_beside_the_end_of_the_hash(
+    hub: FakeHub, settings_for: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = coded(17 * MiB)
+    hub.add(REPO, {FILE: content})
+    is_flushed, flush, hash_into = threading.Event(), PartialFile.flush, PartialFile.hash_into
+
+    def flushing(self: PartialFile) -> None:
+        is_all = self.unflushed_bytes == content.size
+        flush(self)
+        if is_all:
+            is_flushed.set()
+
+    def hashing(self: PartialFile, hasher: Hasher, span: Span) -> None:
+        if span.stop == content.size:
+            assert is_flushed.wait(5)
+        hash_into(self, hasher, span)
+
+    monkeypatch.setattr(PartialFile, "flush", flushing)
+    monkeypatch.setattr(PartialFile, "hash_into", hashing)
+    settings = settings_for(hub, flush_seconds=60.0, flush_bytes=1 << 40)
+    async with Engine(**settings) as engine:
         assert_is(await (await engine.download(REPO, LABEL)).result(), content)

@@ -155,7 +155,8 @@ class Concurrency:
         """Whether this machine is what limits the speed, and not for a moment only."""
         busy, rates = self._goodput.busy, self._goodput.rates
         is_stall = bool(busy) and fmean(busy) < STALL * self._pace
-        return len(busy) >= max(STALL_WINDOWS if is_stall else MIN_WINDOWS, len(rates))
+        fewest = EAGER_WINDOWS if self._is_eager else MIN_WINDOWS
+        return len(busy) >= max(STALL_WINDOWS if is_stall else fewest, len(rates))
 
     @property
     def _enough(self) -> float:

@@ -304,6 +304,11 @@ def test_a_disk_that_is_behind_for_a_moment_takes_no_connections_away() -> None:
     assert found.target <= 8
 
 
+def test_who_is_busy_from_the_first_moment_on_has_fewer_soon() -> None:
+    found = Concurrency(32)
+    assert targets_of(found, 0.0, 0.26) == {START, 2}
+
+
 def test_who_begins_to_wait_gets_more() -> None:
     found = Concurrency(16)
     assert targets_of(found, 0.0, 3.0) == {START, 2}
