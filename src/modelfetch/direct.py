@@ -1,36 +1,42 @@
-"""Metadata of a host that is connected to directly, by Python's own HTTP client; blocking.
+"""Metadata of a host that is connected to directly, with the package's own HTTP; blocking.
 
 huggingface_hub's HTTP library, with what that needs, takes half as long to import as all else here:
 a tenth of a second before the first byte, for one short answer. Where no proxy stands in between,
-and nobody asks for that library, this is enough.
+and nobody asks for that library, `http1` is enough: it is there for the bytes anyway.
 
-A connection is kept for the next question. Answers are read to their end, and may be compressed,
-since the listing of a large repository is long; neither form may be longer than `MOST_BYTES`.
+A connection is kept for the next question to the same host. An answer that is of use may be
+compressed, since the listing of a large repository is long; neither form may be longer than
+`MOST_BYTES`. The body of any other is not read.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import socket
 import ssl
+import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
 
-from modelfetch.core.origins import origin, target_of
-from modelfetch.http1 import Fields
+from modelfetch.connector import Route
+from modelfetch.core.origins import target_of
+from modelfetch.http1 import Connection, Malformed
+from modelfetch.streams import Sealed, Stream, Wired
 
 __all__ = ["FAILURES", "Answer", "Direct"]
 
-# The Hub's longest listings have some megabytes.
-MOST_BYTES = 256 << 20
+# The listing of 50,000 files, which is the most that the Hub puts into one, has some 12 MB.
+MOST_BYTES = 64 << 20
+_BLOCK = 64 << 10
+_MOST_LINKS = 8 << 10
 _GZIP = 16 + zlib.MAX_WBITS  # zlib.h: a gzip header, and no other
 _LINK = re.compile(r"<([^<>]*)>([^<]*)")
-_IS_NEXT = re.compile(r';\s*rel\s*=\s*(?:"(?:[^"]*\s)?next(?:\s[^"]*)?"|next\s*(?:[;,]|$))', re.I)
+_RELATION = re.compile(r';\s*rel\s*=\s*("[^"]*"|[^\s;,"]+)', re.IGNORECASE)
 
-FAILURES = (OSError, HTTPException, ValueError, zlib.error)
+FAILURES = (OSError, Malformed, ValueError, zlib.error)
 """What is raised for a host that gives no answer, or none that is HTTP."""
 
 
@@ -55,75 +61,134 @@ class Answer:
 
     @property
     def next_page(self) -> str | None:
-        """The link to the next page, as it stands there."""
-        links = _LINK.findall(self.links)
-        return next((url for url, about in links if _IS_NEXT.search(about)), None)
+        """The link to the next page (RFC 8288), as it stands there; `ValueError` for a long one."""
+        if len(self.links) > _MOST_LINKS:
+            raise ValueError("links without end")
+        for url, about in _LINK.findall(self.links):
+            relation = _RELATION.search(about)
+            if relation is not None and "next" in relation[1].strip('"').lower().split():
+                return str(url)
+        return None
 
 
 class Direct:
-    """Connections to hosts, one for each; not for two threads at once.
+    """Asks hosts, one after the other; not for two threads at once.
 
     Args:
         trust: Whose certificates count; `None` for OpenSSL's choice, which is loaded when needed.
-        seconds: How long to wait for each step.
+        seconds: How long to wait for the head of an answer, and then for each part of the body.
     """
 
     def __init__(self, trust: ssl.SSLContext | None, seconds: float) -> None:
         self._trust, self._seconds = trust, seconds
-        self._kept: dict[tuple[str, str, int], HTTPConnection] = {}
+        self._tls: ssl.SSLContext | None = None
+        self._kept: tuple[Route, Connection, _Timed] | None = None
 
     def get(self, url: str, fields: Mapping[str, str]) -> Answer:
         """Return the answer to GET of `url`; follows nothing.
 
         Raises:
-            OSError, HTTPException, ValueError, zlib.error: There is none; see `FAILURES`.
+            OSError, Malformed, ValueError, zlib.error: There is none; see `FAILURES`.
         """
-        connection = self._connection(url)
-        try:
-            connection.request("GET", target_of(url), headers={"Accept-Encoding": "gzip", **fields})
-            response = connection.getresponse()
-            answer = _read(response)
-        except BaseException:
-            connection.close()
-            raise
-        if not response.isclosed():  # the connection ended before the body
-            connection.close()
-        return answer
+        route = Route.to(url, None)
+        until = time.monotonic() + self._seconds
+        asked = {"Host": route.authority, "Accept": "*/*", "Accept-Encoding": "gzip", **fields}
+        while True:
+            connection, timed = self._connection(route, until)
+            is_used, timed.until = connection.is_used, until
+            try:
+                connection.ask("GET", target_of(url), asked)
+                return self._read(connection)
+            except ConnectionError:
+                self.close()
+                if not is_used:
+                    raise
+                # Who had been idle may have been left meanwhile: nothing was done.
+            except BaseException:
+                self.close()
+                raise
 
     def close(self) -> None:
-        """Close the connections."""
-        for connection in self._kept.values():
-            connection.close()
+        """Let go of the connection that is kept."""
+        if self._kept is not None:
+            self._kept[1].close()
+            self._kept = None
 
-    def _connection(self, url: str) -> HTTPConnection:
-        scheme, host, port = key = origin(url)
-        if key not in self._kept:
-            self._kept[key] = (
-                HTTPConnection(host, port, timeout=self._seconds)
-                if scheme == "http"
-                else HTTPSConnection(host, port, timeout=self._seconds, context=self._trusted())
-            )
-        return self._kept[key]
+    def _connection(self, route: Route, until: float) -> tuple[Connection, _Timed]:
+        if self._kept is None or self._kept[0] != route or not self._kept[1].is_reusable:
+            self.close()
+            left = max(0.001, until - time.monotonic())
+            connected = socket.create_connection((route.host, route.port), timeout=left)
+            timed = _Timed(Wired(connected), until)
+            try:
+                stream = self._sealed(timed, route) if route.scheme == "https" else timed
+            except BaseException:
+                timed.close()
+                raise
+            self._kept = (route, Connection(stream, ""), timed)
+        return self._kept[1:]
 
-    def _trusted(self) -> ssl.SSLContext:
-        if self._trust is None:
-            self._trust = ssl.create_default_context()
-        return self._trust
+    def _sealed(self, stream: Stream, route: Route) -> Stream:
+        if self._tls is None:
+            self._tls = self._trust or ssl.create_default_context()
+            self._tls.set_alpn_protocols(["http/1.1"])
+        return Sealed(stream, self._tls, route.host.removesuffix("."))
 
-
-def _read(response: HTTPResponse) -> Answer:
-    headers = response.headers
-    body = _bounded(response.read(MOST_BYTES + 1))
-    if headers.get("Content-Encoding", "").strip().lower() == "gzip":
-        unpacking = zlib.decompressobj(_GZIP)
-        body = _bounded(unpacking.decompress(body, MOST_BYTES + 1))
-        if not unpacking.eof:
+    def _read(self, connection: Connection) -> Answer:
+        status, headers = connection.status, connection.fields
+        links = ", ".join(headers.every("Link"))
+        if status != 200:
+            self.close()
+            return Answer(status, headers, links, b"")
+        body = self._body(connection)
+        length = headers.get("Content-Length")
+        if length is not None and int(length) != len(body):
             raise ValueError("cut short")
-    links = ", ".join(headers.get_all("Link", []))
-    return Answer(response.status, Fields(headers.items()), links, body)
+        if headers.get("Content-Encoding", "").strip().lower() == "gzip":
+            unpacking = zlib.decompressobj(_GZIP)
+            body = unpacking.decompress(body, MOST_BYTES + 1)
+            _check(len(body))
+            if not unpacking.eof:
+                raise ValueError("cut short")
+        return Answer(status, headers, links, body)
+
+    def _body(self, connection: Connection) -> bytes:
+        body, block = bytearray(), memoryview(bytearray(_BLOCK))
+        while not connection.is_over:
+            count = connection.receive(block, self._seconds, 0.0)
+            if not count and not connection.is_over:
+                raise TimeoutError
+            body += block[:count]
+            _check(len(body))
+        return bytes(body)
 
 
-def _bounded(body: bytes) -> bytes:
-    if len(body) > MOST_BYTES:
+def _check(size: int) -> None:
+    if size > MOST_BYTES:
         raise ValueError("longer than any answer of a Hub")
-    return body
+
+
+class _Timed:
+    """A stream that is waited for until a time by `time.monotonic`, unless told otherwise."""
+
+    def __init__(self, below: Stream, until: float) -> None:
+        self._below, self.until = below, until
+
+    @property
+    def waited(self) -> float:
+        return self._below.waited
+
+    def read_into(self, buffer: memoryview, deadline: float | None = None) -> int:
+        return self._below.read_into(buffer, self.until if deadline is None else deadline)
+
+    def write(self, data: bytes, deadline: float | None = None) -> None:
+        self._below.write(data, self.until if deadline is None else deadline)
+
+    def is_quiet(self) -> bool:
+        return self._below.is_quiet()
+
+    def abort(self) -> None:
+        self._below.abort()
+
+    def close(self) -> None:
+        self._below.close()

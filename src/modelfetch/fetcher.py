@@ -187,18 +187,16 @@ class FileFetcher:
 
     async def _flush(self, partial: PartialFile, transfer: Transfer) -> None:
         """Flush now and then, and when all has come: the hash may have a while to go."""
-        is_over = False
-        while not is_over:
+        while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._config.flush_seconds):
-                    while not self._is_time_to_flush(partial, transfer):
+                    while partial.unflushed_bytes < self._worth_flushing(transfer):
                         await self._bell.wait()
-            is_over = transfer.is_complete
-            if not is_over or partial.unflushed_bytes >= LAST_FLUSH_BYTES:
-                await self._shared.offload(partial.flush)
+            await self._shared.offload(partial.flush)
 
-    def _is_time_to_flush(self, partial: PartialFile, transfer: Transfer) -> bool:
-        return transfer.is_complete or partial.unflushed_bytes >= self._config.flush_bytes
+    def _worth_flushing(self, transfer: Transfer) -> int:
+        most = self._config.flush_bytes
+        return min(most, LAST_FLUSH_BYTES) if transfer.is_complete else most
 
     def _is_published(self) -> bool:
         final = self._paths.final

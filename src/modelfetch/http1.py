@@ -39,12 +39,16 @@ class Fields(Mapping[str, str]):
 
     def __init__(self, fields: Mapping[str, str] | list[tuple[str, str]]) -> None:
         pairs = fields.items() if isinstance(fields, Mapping) else fields
-        self._fields: dict[str, str] = {}
+        self._fields: dict[str, list[str]] = {}
         for name, value in pairs:
-            self._fields.setdefault(name.lower(), value)
+            self._fields.setdefault(name.lower(), []).append(value)
 
     def __getitem__(self, name: str) -> str:
-        return self._fields[name.lower()]
+        return self._fields[name.lower()][0]
+
+    def every(self, name: str) -> list[str]:
+        """Return the values of all fields of that name."""
+        return self._fields.get(name.lower(), [])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._fields)

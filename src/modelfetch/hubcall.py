@@ -21,7 +21,8 @@ from modelfetch.config import Config
 from modelfetch.core.origins import host_of, next_url, origin
 from modelfetch.core.refusals import refusal, refused_by_proxy
 from modelfetch.direct import FAILURES, Answer, Direct
-from modelfetch.errors import HubUnavailable, Offline
+from modelfetch.errors import HubUnavailable, ModelFetchError, Offline
+from modelfetch.http1 import Malformed
 from modelfetch.hubsession import HubSession, is_in_use
 from modelfetch.surroundings import hub_fields, needs_own_client, proxies_for, trust_for
 
@@ -77,7 +78,9 @@ class HubCall:
 
     def json(self, url: str) -> Any:
         """Return the JSON that `url` answers."""
-        return self._get(url)[0]
+        answer = self._get(url)
+        with self.understood():
+            return answer.json()
 
     def pages(self, url: str, most: int | None = None) -> Iterator[Any]:
         """Yield the entries of all pages from `url` on; each page stays on the endpoint.
@@ -88,9 +91,10 @@ class HubCall:
         """
         most = MAX_PAGES if most is None else most
         for _ in range(most):
-            entries, link = self._get(url)
+            answer = self._get(url)
             with self.understood():
-                yield from entries
+                link = answer.next_page
+                yield from answer.json()
                 if not link:
                     return
                 url = self._on_endpoint(urljoin(url, link))
@@ -107,7 +111,7 @@ class HubCall:
         path = parts.path if is_below else root.path + parts.path
         return f"{root.scheme}://{root.netloc}{path}?{parts.query}"
 
-    def _get(self, url: str) -> tuple[Any, str | None]:
+    def _get(self, url: str) -> Answer:
         for _ in range(MAX_REDIRECTS):
             answer = self._answer(url)
             status, headers, host = answer.status, answer.headers, host_of(url)
@@ -121,8 +125,7 @@ class HubCall:
                 raise refused_by_proxy(HubUnavailable, status, host_of(proxy), host)
             if status != 200:
                 raise refusal(status, headers, host, self._repo, self._revision, time.time())
-            with self.understood():
-                return answer.json(), answer.next_page
+            return answer
         raise nonsense(self._host, "redirects without end")
 
     def _answer(self, url: str) -> Answer:
@@ -139,6 +142,8 @@ class HubCall:
                 raise self._silence(url, error) from None
         try:
             return self._session.get(url, fields, proxy)
+        except ModelFetchError:
+            raise
         except self._session.failures as error:
             raise self._silence(url, error) from None
 
@@ -149,9 +154,10 @@ class HubCall:
             said = str(error)[:3]
             status = int(said) if said.isdecimal() else None
             return refused_by_proxy(HubUnavailable, status, host_of(proxy), host)
+        what = error if isinstance(error, Malformed) else type(error).__name__
         through = f" through the proxy {host_of(proxy)}" if proxy is not None else ""
         return HubUnavailable(
-            f"{host} gives no answer{through}: {type(error).__name__}.",
+            f"{host} gives no answer{through}: {what}.",
             host=host,
             hint="Check the network, HF_ENDPOINT and any proxy.",
         )

@@ -6,16 +6,19 @@ are told before: a token in the environment, and none anywhere (huggingface_hub'
 "Environment variables" in its documentation).
 """
 
+# ruff: noqa: PTH111, PTH118  # paths are made as huggingface_hub does it, to the letter
+
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Mapping
-from pathlib import Path
+from os.path import expanduser, expandvars, join
 
 from modelfetch.config import Config
 from modelfetch.errors import InvalidToken
 from modelfetch.hubsession import is_in_use
+from modelfetch.settings import is_token
 
 __all__ = ["find_token"]
 
@@ -24,14 +27,17 @@ def find_token(config: Config) -> str | None:
     """Return the access token to use, looked up as huggingface_hub does unless given; blocking.
 
     Raises:
-        InvalidToken: huggingface_hub was to exchange it, and could not.
+        InvalidToken: It is none; or huggingface_hub was to exchange it, and could not.
     """
     if isinstance(config.token, str):
         return config.token
     if config.token is False:
         return None
     if not is_in_use() and not _needs_library(os.environ):
-        return _of_environment(os.environ)
+        token = _of_environment(os.environ)
+        if token is not None and not is_token(token):
+            raise InvalidToken("HF_TOKEN has characters that no token has.")
+        return token
     from huggingface_hub import get_token
 
     try:
@@ -50,7 +56,7 @@ def _needs_library(environ: Mapping[str, str]) -> bool:
     if _of_environment(environ) is not None:
         return False
     # What was stored may have to be refreshed, and a notebook of Colab has a vault.
-    return "IPython" in sys.modules or os.path.lexists(_stored(environ))
+    return "IPython" in sys.modules or "HUGGINGFACE_CO_STAGING" in environ or _is_stored(environ)
 
 
 def _of_environment(environ: Mapping[str, str]) -> str | None:
@@ -58,8 +64,14 @@ def _of_environment(environ: Mapping[str, str]) -> str | None:
     return token.replace("\r", "").replace("\n", "").strip() or None
 
 
-def _stored(environ: Mapping[str, str]) -> Path:
-    cache = environ.get("XDG_CACHE_HOME", "~/.cache")
-    home = environ.get("HF_HOME", f"{cache}/huggingface")
-    path = environ.get("HF_TOKEN_PATH", f"{home}/token")
-    return Path(os.path.expandvars(Path(path).expanduser()))
+def _is_stored(environ: Mapping[str, str]) -> bool:
+    """Return whether there is a token file, or may be one: where it is, is told step by step."""
+    cache = environ.get("XDG_CACHE_HOME", join(expanduser("~"), ".cache"))
+    home = expandvars(expanduser(environ.get("HF_HOME", join(cache, "huggingface"))))
+    try:
+        os.lstat(expandvars(expanduser(environ.get("HF_TOKEN_PATH", join(home, "token")))))
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return True

@@ -11,14 +11,14 @@ import sys
 import threading
 import tracemalloc
 from collections.abc import Callable, Iterator
-from http.client import HTTPException
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
-from modelfetch import direct
+from modelfetch import Config, InvalidToken, direct
 from modelfetch.direct import FAILURES, Answer, Direct
+from modelfetch.hubtoken import _needs_library, find_token
 from modelfetch.testing import FakeHub
 
 BODY = b'{"sha": "' + bytes(range(0x30, 0x3A)) * 5000 + b'"}'
@@ -36,7 +36,10 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 class Server:
-    """Says what it was given, an answer for each request, over as few connections as it can."""
+    """Says what it was given, an answer for each request, over as few connections as it can.
+
+    After an answer that ends in `GONE` it leaves without a word.
+    """
 
     def __init__(self, *answers: bytes) -> None:
         self._answers = list(answers)
@@ -48,23 +51,21 @@ class Server:
 
     def _run(self) -> None:
         while self._answers:
-            try:
-                connection, _ = self._listening.accept()
-            except OSError:
-                return
+            connection, _ = self._listening.accept()
             self.connections += 1
-            with connection:
+            with connection, contextlib.suppress(OSError):
                 while self._answers and (head := connection.recv(65536)):
                     self.heads.append(head)
                     answer = self._answers.pop(0)
-                    with contextlib.suppress(OSError):
-                        connection.sendall(answer)
-                    if b"Content-Length: 99999" in answer or answer.endswith(b"GONE"):
+                    connection.sendall(answer.removesuffix(b"GONE"))
+                    if answer.endswith(b"GONE"):
                         break
 
     def close(self) -> None:
-        self._answers.clear()
-        self._listening.shutdown(socket.SHUT_RDWR)
+        if self._answers:  # nobody asked for them
+            self._answers.clear()
+            with contextlib.suppress(OSError):
+                socket.create_connection(self._listening.getsockname()).close()
         self._thread.join()
         self._listening.close()
 
@@ -83,67 +84,121 @@ def serving(*answers: bytes) -> Iterator[tuple[Server, Callable[[], Answer]]]:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    ("answer", "connections"),
     [
-        ok(BODY),
-        ok(PACKED, "Content-Encoding: GZIP"),
-        chunked(BODY[:7], BODY[7:], b""),
-        chunked(BODY[:7], BODY[7:], b"").replace(b"\r\n", b"\r\nConnection: close\r\n", 1),
+        (ok(BODY), 1),
+        (ok(PACKED, "Content-Encoding: GZIP"), 1),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + ok(BODY), 1),
+        (chunked(BODY[:7], BODY[7:], b""), 2),
+        (ok(BODY, "Connection: close"), 2),
+        (b"HTTP/1.0 200 OK\r\n\r\n" + BODY + b"GONE", 2),
+        (ok(BODY) + b"GONE", 2),
     ],
-    ids=["plain", "gzip", "chunked", "close"],
+    ids=["plain", "gzip", "hints", "chunked", "close", "1.0", "left"],
 )
-def test_answers_are_read_to_their_end_and_the_connection_is_kept(answer: bytes) -> None:
+def test_answers_are_read_to_their_end_and_a_connection_that_is_good_is_kept(
+    answer: bytes, connections: int
+) -> None:
     with serving(answer, ok(b"[]")) as (server, ask):
         told = ask()
         assert (told.status, told.json()["sha"][:3]) == (200, "012")
         assert ask().json() == []
-        assert server.connections == (2 if b"close" in answer else 1)
+        assert server.connections == connections
         line, *fields = server.heads[0].decode().split("\r\n")
         assert line == "GET /api/x?blobs=true HTTP/1.1"
         assert f"Host: {server.url.split('/')[2]}" in fields
         assert {"User-Agent: u", "Authorization: Bearer t", "Accept-Encoding: gzip"} <= {*fields}
 
 
+def test_who_leaves_in_the_moment_of_a_question_is_asked_again() -> None:
+    with serving(ok(b"[]"), b"GONE", ok(b"[1]")) as (server, ask):
+        assert ask().json() == []
+        assert ask().json() == [1]
+        assert (server.connections, len(server.heads)) == (2, 3)
+
+
+def test_who_leaves_at_once_is_not_asked_again() -> None:
+    with serving(b"GONE", ok(b"[]")) as (server, ask):
+        with pytest.raises(ConnectionError):
+            ask()
+        assert server.connections == 1
+
+
 @pytest.mark.parametrize(
     "answer",
     [
         b"SSH-2.0-OpenSSH_9.6\r\n\r\nGONE",
-        b"GONE",
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\nGONE",
+        b"HTTP/1.1 200 OK\r\nX" + b"y" * 70_000 + b": z\r\n\r\nGONE",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzzzz\r\nGONE",
-        ok(PACKED[:-9] + b"GONE", "Content-Encoding: gzip"),
-        ok(b"no gzip, GONE", "Content-Encoding: gzip"),
-        ok(PACKED[:100], "Content-Encoding: gzip", length=99999),
-        ok(BODY[:100], length=99999),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n[]GONE",
+        chunked(b"[]") + b"GONE",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n[]GONE",
+        ok(b"[]", "Content-Length: 3") + b"GONE",
+        ok(PACKED[:-4], "Content-Encoding: gzip") + b"GONE",
+        ok(b"no gzip, ", "Content-Encoding: gzip") + b"GONE",
+        ok(PACKED[:100], "Content-Encoding: gzip", length=9999) + b"GONE",
+        ok(b"[]", length=3) + b"GONE",
     ],
-    ids=["ssh", "junk", "fields", "chunk", "gzip", "no gzip", "short gzip", "short"],
-)
+    ids=[
+        "ssh", "fields", "field", "chunk", "minus", "chunks", "both", "lengths", "gzip", "no gzip",
+        "short gzip", "short",
+    ],
+)  # fmt: skip
 def test_what_is_no_answer_is_an_error_of_the_known_ones_and_the_next_is_asked_anew(
     answer: bytes,
 ) -> None:
     with serving(answer, ok(b"[]")) as (server, ask):
         with pytest.raises(FAILURES):
-            ask().json()
+            ask()
         assert ask().json() == []
         assert server.connections == 2
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "302 Found", "403 Forbidden", "500 Oh"])
+def test_the_body_of_what_is_no_success_is_not_looked_at(status: str) -> None:
+    answer = ok(b"junk", "Content-Encoding: gzip", "X-Error-Code: GatedRepo", length=10**9)
+    with serving(answer.replace(b"200 OK", status.encode()) + b"GONE", ok(b"[]")) as (_, ask):
+        told = ask()
+        assert (f"{told.status}", told.headers["x-error-code"]) == (status[:3], "GatedRepo")
+        assert ask().json() == []
 
 
 ZEROS = bytes(64 << 20)
 
 
-@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ok(ZEROS),
+        b"HTTP/1.1 200 OK\r\n\r\n" + ZEROS,
+        ok(gzip.compress(ZEROS), "Content-Encoding: gzip"),
+        chunked(*[b"[]"] * (1 << 15)),
+        chunked(ZEROS),
+    ],
+    ids=["length", "end", "gzip", "small chunks", "a chunk"],
+)
 def test_an_answer_without_end_is_not_read_to_it(
-    packed: bool, monkeypatch: pytest.MonkeyPatch
+    answer: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(direct, "MOST_BYTES", 1 << 20)
-    body = gzip.compress(ZEROS) if packed else ZEROS
-    answer = ok(body, "Content-Encoding: gzip" if packed else "X: y")
+    monkeypatch.setattr(direct, "MOST_BYTES", 1 << 15)
     with serving(answer) as (_, ask):
         tracemalloc.start()
-        with pytest.raises(ValueError, match="longer"):
-            ask()
-        assert tracemalloc.get_traced_memory()[1] < len(ZEROS) // 8
-        tracemalloc.stop()
+        try:
+            with pytest.raises(ValueError, match="longer"):
+                ask()
+            assert tracemalloc.get_traced_memory()[1] < 8 << 20
+        finally:
+            tracemalloc.stop()
+
+
+def test_one_connection_is_kept_and_no_more() -> None:
+    client = Direct(None, 5.0)
+    with serving(ok(b"[]"), ok(b"[]")) as (one, _), serving(ok(b"[]")) as (two, _):
+        for server in one, two, one:
+            assert client.get(server.url, {}).json() == []
+        assert (one.connections, two.connections) == (2, 1)
+        client.close()
 
 
 def test_who_says_nothing_is_not_waited_for_longer_than_that() -> None:
@@ -156,7 +211,7 @@ def test_who_says_nothing_is_not_waited_for_longer_than_that() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://x/y", "http:///y", "http://x/a b", "http://x/\u00fc"])
 def test_what_is_no_url_is_not_asked(url: str) -> None:
-    with pytest.raises((ValueError, HTTPException)):
+    with pytest.raises(FAILURES):
         Direct(None, 5.0).get(url, {})
 
 
@@ -168,12 +223,19 @@ def test_what_is_no_url_is_not_asked(url: str) -> None:
         (["</a?cursor=1>;rel=next"], "/a?cursor=1"),
         (['<a>; rel="prev", <b>; title="x"; rel="last next"'], "b"),
         (['<a>; rel="prev"', '<b>; REL="NEXT"'], "b"),
-        (['<a>; rel="nextish"', "<b>; rel=nextish"], None),
+        (['<a>; rel="nextish"', "<b>; rel=nextish", "c; rel=next"], None),
+        (['<a>; rel="' + "next " * 1000], None),
     ],
 )
 def test_the_next_page_is_what_the_links_say(fields: list[str], expected: str | None) -> None:
     with serving(ok(b"[]", *(f"Link: {field}" for field in fields))) as (_, ask):
         assert ask().next_page == expected
+
+
+def test_links_without_end_are_not_looked_through() -> None:
+    answer = Answer(200, {}, '<a>; rel="' + " next" * 100_000, b"[]")
+    with pytest.raises(ValueError, match="links"):
+        _ = answer.next_page
 
 
 def program(code: str, *arguments: str, **environ: str) -> str:
@@ -245,3 +307,38 @@ def test_what_a_program_has_set_in_huggingface_hub_counts(api: FakeHub, tmp_path
     """
     program(PLAN.format(before=before), api.endpoint, HF_HOME=str(tmp_path), HF_TOKEN="hf_abc")
     assert [request.headers.get("x-host") for request in api.log] == ["it is"]
+
+
+@pytest.mark.parametrize(
+    ("environ", "is_found"),
+    [
+        ({"HF_HOME": "{place}"}, True),
+        ({"HF_TOKEN_PATH": "{place}/token"}, True),
+        ({"XDG_CACHE_HOME": "{place}/cache"}, True),
+        ({"HOME": "{place}/home"}, True),
+        ({"HF_HOME": "$PLACE", "PLACE": "{place}"}, True),
+        ({"HF_HOME": "~/.cache/huggingface", "HOME": "{place}/home"}, True),
+        ({"HF_HOME": "~nosuchuser/hf"}, False),
+        ({"HF_HOME": "{place}/nothing"}, False),
+    ],
+)
+def test_a_token_is_looked_for_where_huggingface_hub_has_it(
+    environ: dict[str, str], is_found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in "", "cache/huggingface", "home/.cache/huggingface":
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        (tmp_path / folder / "token").write_text("hf_abc")
+    told = {name: value.format(place=tmp_path) for name, value in environ.items()}
+    for name, value in {"HOME": str(tmp_path / "nobody"), **told}.items():
+        monkeypatch.setenv(name, value)
+    assert _needs_library(dict(os.environ)) == is_found
+    code = "from huggingface_hub import get_token; print(get_token())"
+    assert program(code).strip() == ("hf_abc" if is_found else "None")
+
+
+@pytest.mark.parametrize("token", ["hf_\u00fc", "hf a", "hf\x1b"])
+def test_what_is_no_token_is_not_sent(token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", token)
+    with pytest.raises(InvalidToken) as raised:
+        find_token(Config())
+    assert token not in str(raised.value)

@@ -12,12 +12,19 @@ from typing import Any
 
 import pytest
 import trustme
-from huggingface_hub import close_session
+from huggingface_hub import close_session, constants
 from tests.authority import server_context
 from tests.helpers import FILE, LABEL, REPO, MiB, assert_is, coded, failure
 from tests.proxy import Proxy, running
 
-from modelfetch import Engine, HubUnavailable, InvalidConfiguration, ModelFetchError, NetworkError
+from modelfetch import (
+    Engine,
+    HubUnavailable,
+    InvalidConfiguration,
+    ModelFetchError,
+    NetworkError,
+    Offline,
+)
 from modelfetch.testing import FakeHub, Redirect, Status
 
 CONTENT = coded(3 * MiB + 5)
@@ -201,6 +208,28 @@ async def test_a_proxy_for_socks_is_refused_rather_than_gone_round(
                 await engine.plan(REPO, LABEL)
         assert "hunter2" not in str(raised.value)
         assert hub.log == []
+
+
+async def test_certificates_that_cannot_be_used_beside_a_proxy(
+    settings_for: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "none.pem").write_text("nothing")
+    async with proxied(monkeypatch) as (hub, proxy):
+        settings = settings_for(hub, proxy=proxy.url, ca_bundle=tmp_path / "none.pem")
+        with pytest.raises(InvalidConfiguration, match=r"none\.pem"):
+            async with Engine(**settings) as engine:
+                await engine.plan(REPO, LABEL)
+
+
+async def test_offline_mode_of_the_session_is_said_as_such(
+    metadata: str, settings_for: Settings, monkeypatch: pytest.MonkeyPatch, fresh_session: None
+) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    async with a_hub() as hub, Engine(**settings_for(hub, offline=False)) as engine:
+        if metadata == "session":
+            assert isinstance(await failure(engine, REPO, LABEL), Offline)
+        else:  # nobody else's settings count
+            assert (await engine.plan(REPO, LABEL)).repo == REPO
 
 
 async def test_secrets_of_the_surroundings_are_not_shown(settings_for: Settings) -> None:

@@ -25,7 +25,8 @@ More connections help against waiting, and where there are processors that have 
 there are as many of them as processors, or more, and nobody waits for the network, since this
 machine is busy with what has come, or its disk is, then more are no help: there are fewer from then
 on, down to the number of processors, as they are in each other's way, and no more are tried while
-that lasts. A disk that is behind for a moment looks the same, but for the goodput, which falls.
+that lasts. A disk that is behind for a moment looks the same, but for the goodput, which falls. In
+the first moment nothing is known of that; it is made good as soon as somebody waits.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -131,7 +132,9 @@ class Concurrency:
         if self._calm_at is None:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
-            can_be_busy = self.target >= self._processors
+            # A trial of what keeps all processors at work is measured, not judged by that.
+            is_all = self.target == self._processors == self._best
+            can_be_busy = is_all or self.target > self._processors
             self._goodput.add(nbytes, connections, now, waited if can_be_busy else inf)
             if self._is_busy:
                 self._ease(now)
@@ -178,7 +181,7 @@ class Concurrency:
             self._floor = self._best - 1
             self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
             return
-        self._is_eager, self._known, self._pace = False, None, 0.0
+        self._known, self._pace = None, 0.0
         if self._best > self._processors:
             self._best = max(self._processors, self._best // 4)
         else:

@@ -68,7 +68,8 @@ class PartialFile:
         self._tails: dict[int, Piece] = {}
         self._long = LONG_JOURNAL
         self._fd = -1
-        self._unflushed, self._has_failed = SpanSet(), False
+        self._unflushed = SpanSet()
+        self._failure: StorageError | None = None
         self.done = SpanSet()
 
     @property
@@ -137,7 +138,7 @@ class PartialFile:
         Raises:
             StorageError: The file system refused, or the disk failed.
         """
-        if self._fd < 0 or self._has_failed or not self._journal.is_sound:
+        if self._fd < 0 or self._failure is not None or not self._journal.is_sound:
             return  # where a record could not be written, that error tells more
         with self._lock:
             count, flushing = self._journal.pieces, self._unflushed
@@ -145,9 +146,9 @@ class PartialFile:
         try:
             with storage_errors(self._paths.partial):
                 self._flush(count, flushing)
-        except StorageError:
+        except StorageError as error:
             # A kernel tells once that data were lost: a second flush would prove nothing.
-            self._has_failed = True
+            self._failure = error
             raise
 
     def _flush(self, count: int, spans: SpanSet) -> None:
@@ -209,11 +210,12 @@ class PartialFile:
         """Give the file its final name, durably. Its bytes must have been verified.
 
         Raises:
-            StorageError: The file system refused; the partial is as it was.
+            StorageError: The file system refused, now or at a flush; the partial is as it was.
         """
         with storage_errors(self._paths.final):
-            size = os.fstat(self._fd).st_size
-            if size != self._file.size_bytes:
+            if self._failure is not None:
+                raise self._failure
+            if (size := os.fstat(self._fd).st_size) != self._file.size_bytes:
                 path = str(self._paths.partial)
                 text = f"{path} has {size} bytes, not {self._file.size_bytes}."
                 raise StorageError(text, path=path)

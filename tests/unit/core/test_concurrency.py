@@ -276,7 +276,7 @@ def targets_of(
         (0.02, 2, {START, 2}),
         (0.02, 6, {START, 6}),
         (0.02, 8, {START}),
-        (0.02, 9, {START, 16, 9}),  # whether there is an idle one is tried
+        (0.02, 9, {START, 16, 9, 10}),  # whether there is an idle one is tried
         (0.5, 2, {START, 16}),
     ],
 )
@@ -307,6 +307,24 @@ def test_a_disk_that_is_behind_for_a_moment_takes_no_connections_away() -> None:
 def test_who_is_busy_from_the_first_moment_on_has_fewer_soon() -> None:
     found = Concurrency(32)
     assert targets_of(found, 0.0, 0.26) == {START, 2}
+
+
+@pytest.mark.parametrize(("processors", "start"), [(2, 1), (8, 4), (16, 8)])
+def test_a_trial_of_as_many_as_processors_is_measured(processors: int, start: int) -> None:
+    """Nobody waits for the network, and each processor brings its part."""
+    found = Concurrency(16, start, processors)
+    for tick in range(1500):
+        for _ in range(found.target):
+            nbytes = MB * min(found.target, processors) // found.target
+            found.arrived(nbytes, found.target, tick / 100, 0.0)
+    assert found.target == processors
+
+
+def test_a_busy_first_moment_is_made_good_soon() -> None:
+    found = Concurrency(32)
+    assert targets_of(found, 0.0, 0.3) == {START, 2}
+    targets_of(found, 0.9, 1.2, begin=0.3)
+    assert found.target == 32
 
 
 def test_who_begins_to_wait_gets_more() -> None:

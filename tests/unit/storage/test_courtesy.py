@@ -143,6 +143,9 @@ def test_after_a_flush_that_failed_nothing_is_called_durable(
         patched.setattr(os, "fdatasync", failing)
         with pytest.raises(StorageError):
             partial.flush()
+    with pytest.raises(StorageError):
+        partial.publish()
+    assert not paths.final.exists()
     partial.close()
     assert [len(pieces) for pieces in proved(paths.journal, partial._header)] == [0, 1]
 
