@@ -4,13 +4,14 @@ huggingface_hub's HTTP library, with what that needs, takes half as long to impo
 a tenth of a second before the first byte, for one short answer. Where no proxy stands in between,
 and nobody asks for that library, `http1` is enough: it is there for the bytes anyway.
 
-A connection is kept for the next question to the same host. An answer that is of use may be
-compressed, since the listing of a large repository is long; neither form may be longer than
-`MOST_BYTES`. The body of any other is not read.
+After an answer of a known length the connection is kept for the next question to the same host. An
+answer that is of use may be compressed, since the listing of a large repository is long; neither
+form may be longer than `MOST_BYTES`. The body of any other is not read.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -32,9 +33,13 @@ __all__ = ["FAILURES", "Answer", "Direct"]
 MOST_BYTES = 64 << 20
 _BLOCK = 64 << 10
 _MOST_LINKS = 8 << 10
+# An address that says nothing for so long is left for the next, where there is one.
+_ADDRESS_SECONDS = 3.0
+# A body may take so many times as long as the head.
+_BODY_PATIENCE = 10
 _GZIP = 16 + zlib.MAX_WBITS  # zlib.h: a gzip header, and no other
-_LINK = re.compile(r"<([^<>]*)>([^<]*)")
-_RELATION = re.compile(r';\s*rel\s*=\s*("[^"]*"|[^\s;,"]+)', re.IGNORECASE)
+_LINK = re.compile(r"<([^<>]*)>")
+_PARAMETER = re.compile(r'\s*;\s*([^\s=;,"<>]*)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^\s;,"]*))?')
 
 FAILURES = (OSError, Malformed, ValueError, zlib.error)
 """What is raised for a host that gives no answer, or none that is HTTP."""
@@ -61,13 +66,18 @@ class Answer:
 
     @property
     def next_page(self) -> str | None:
-        """The link to the next page (RFC 8288), as it stands there; `ValueError` for a long one."""
+        """The link to the next page, as it stands there; `ValueError` where there are too many."""
         if len(self.links) > _MOST_LINKS:
             raise ValueError("links without end")
-        for url, about in _LINK.findall(self.links):
-            relation = _RELATION.search(about)
-            if relation is not None and "next" in relation[1].strip('"').lower().split():
-                return str(url)
+        position = 0
+        while link := _LINK.search(self.links, position):
+            position, relations = link.end(), list[str]()
+            while parameter := _PARAMETER.match(self.links, position):
+                position = parameter.end()
+                if parameter[1].lower() == "rel":
+                    relations += (parameter[2] or "").strip('"').lower().split()
+            if "next" in relations:
+                return link[1]
         return None
 
 
@@ -76,7 +86,8 @@ class Direct:
 
     Args:
         trust: Whose certificates count; `None` for OpenSSL's choice, which is loaded when needed.
-        seconds: How long to wait for the head of an answer, and then for each part of the body.
+        seconds: How long to wait for a connection, then for the head of an answer, then for each
+            part of the body; for all of that ten times as long.
     """
 
     def __init__(self, trust: ssl.SSLContext | None, seconds: float) -> None:
@@ -91,11 +102,10 @@ class Direct:
             OSError, Malformed, ValueError, zlib.error: There is none; see `FAILURES`.
         """
         route = Route.to(url, None)
-        until = time.monotonic() + self._seconds
         asked = {"Host": route.authority, "Accept": "*/*", "Accept-Encoding": "gzip", **fields}
         while True:
-            connection, timed = self._connection(route, until)
-            is_used, timed.until = connection.is_used, until
+            connection, timed = self._connection(route)
+            is_used, timed.until = connection.is_used, time.monotonic() + self._seconds
             try:
                 connection.ask("GET", target_of(url), asked)
                 return self._read(connection)
@@ -114,12 +124,10 @@ class Direct:
             self._kept[1].close()
             self._kept = None
 
-    def _connection(self, route: Route, until: float) -> tuple[Connection, _Timed]:
+    def _connection(self, route: Route) -> tuple[Connection, _Timed]:
         if self._kept is None or self._kept[0] != route or not self._kept[1].is_reusable:
             self.close()
-            left = max(0.001, until - time.monotonic())
-            connected = socket.create_connection((route.host, route.port), timeout=left)
-            timed = _Timed(Wired(connected), until)
+            timed = _Timed(Wired(self._connected(route)), time.monotonic() + self._seconds)
             try:
                 stream = self._sealed(timed, route) if route.scheme == "https" else timed
             except BaseException:
@@ -127,6 +135,15 @@ class Direct:
                 raise
             self._kept = (route, Connection(stream, ""), timed)
         return self._kept[1:]
+
+    def _connected(self, route: Route) -> socket.socket:
+        until = time.monotonic() + self._seconds
+        found = socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
+        for *_, address in found[:-1]:
+            left = min(_ADDRESS_SECONDS, until - time.monotonic())
+            with contextlib.suppress(OSError):
+                return _connected(address, left)
+        return _connected(found[-1][4], max(until - time.monotonic(), _ADDRESS_SECONDS))
 
     def _sealed(self, stream: Stream, route: Route) -> Stream:
         if self._tls is None:
@@ -143,19 +160,21 @@ class Direct:
         body = self._body(connection)
         length = headers.get("Content-Length")
         if length is not None and int(length) != len(body):
-            raise ValueError("cut short")
+            raise Malformed("less than it said")
         if headers.get("Content-Encoding", "").strip().lower() == "gzip":
             unpacking = zlib.decompressobj(_GZIP)
             body = unpacking.decompress(body, MOST_BYTES + 1)
             _check(len(body))
             if not unpacking.eof:
-                raise ValueError("cut short")
+                raise Malformed("less than it packed")
         return Answer(status, headers, links, body)
 
     def _body(self, connection: Connection) -> bytes:
         body, block = bytearray(), memoryview(bytearray(_BLOCK))
+        until = time.monotonic() + _BODY_PATIENCE * self._seconds
         while not connection.is_over:
-            count = connection.receive(block, self._seconds, 0.0)
+            left = min(self._seconds, until - time.monotonic())
+            count = connection.receive(block, left, 0.0) if left > 0 else 0
             if not count and not connection.is_over:
                 raise TimeoutError
             body += block[:count]
@@ -163,9 +182,24 @@ class Direct:
         return bytes(body)
 
 
+def _connected(address: Any, seconds: float) -> socket.socket:
+    family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
+    connected = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(max(seconds, 0.1))
+        connected.connect(address)
+        # The end of a handshake and a request are small, and the second must not wait until the
+        # first has arrived.
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError:
+        connected.close()
+        raise
+    return connected
+
+
 def _check(size: int) -> None:
     if size > MOST_BYTES:
-        raise ValueError("longer than any answer of a Hub")
+        raise Malformed("more than any Hub says")
 
 
 class _Timed:

@@ -36,7 +36,8 @@ def find_token(config: Config) -> str | None:
     if not is_in_use() and not _needs_library(os.environ):
         token = _of_environment(os.environ)
         if token is not None and not is_token(token):
-            raise InvalidToken("HF_TOKEN has characters that no token has.")
+            text = "The token in HF_TOKEN, or HUGGING_FACE_HUB_TOKEN, has characters of no token."
+            raise InvalidToken(text)
         return token
     from huggingface_hub import get_token
 
@@ -68,8 +69,9 @@ def _is_stored(environ: Mapping[str, str]) -> bool:
     """Return whether there is a token file, or may be one: where it is, is told step by step."""
     cache = environ.get("XDG_CACHE_HOME", join(expanduser("~"), ".cache"))
     home = expandvars(expanduser(environ.get("HF_HOME", join(cache, "huggingface"))))
+    path = expandvars(expanduser(environ.get("HF_TOKEN_PATH", join(home, "token"))))
     try:
-        os.lstat(expandvars(expanduser(environ.get("HF_TOKEN_PATH", join(home, "token")))))
+        os.lstat(path or os.curdir)
     except FileNotFoundError:
         return False
     except (OSError, ValueError):

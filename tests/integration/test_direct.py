@@ -13,11 +13,13 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
 from modelfetch import Config, InvalidToken, direct
 from modelfetch.direct import FAILURES, Answer, Direct
+from modelfetch.http1 import Malformed
 from modelfetch.hubtoken import _needs_library, find_token
 from modelfetch.testing import FakeHub
 
@@ -185,11 +187,39 @@ def test_an_answer_without_end_is_not_read_to_it(
     with serving(answer) as (_, ask):
         tracemalloc.start()
         try:
-            with pytest.raises(ValueError, match="longer"):
+            with pytest.raises(Malformed, match="more than"):
                 ask()
             assert tracemalloc.get_traced_memory()[1] < 8 << 20
         finally:
             tracemalloc.stop()
+
+
+def test_the_next_address_is_tried_where_one_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(direct, "_ADDRESS_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.2", 0), backlog=0) as deaf, serving(ok(b"[]")) as (two, _):
+        port = int(two.url.split(":")[2].split("/")[0])
+        with contextlib.ExitStack() as waiting:
+            for _ in range(3):  # nobody accepts: from now on nobody is answered
+                full = waiting.enter_context(socket.socket())
+                full.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    full.connect(deaf.getsockname())
+            found = [deaf.getsockname(), ("127.0.0.3", 1), ("127.0.0.1", port)]
+            told = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in found]
+            with monkeypatch.context() as patched:
+                real = socket.getaddrinfo
+
+                def resolved(host: str, port: int, *args: Any, **more: Any) -> Any:
+                    return told if host == "hub.example" else real(host, port, *args, **more)
+
+                patched.setattr(socket, "getaddrinfo", resolved)
+                client = Direct(None, 5.0)
+                assert client.get(f"http://hub.example:{port}/", {}).json() == []
+                connected = client._kept[1].stream._below._socket  # type: ignore[index]
+                assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                client.close()
 
 
 def test_one_connection_is_kept_and_no_more() -> None:
@@ -225,6 +255,10 @@ def test_what_is_no_url_is_not_asked(url: str) -> None:
         (['<a>; rel="prev"', '<b>; REL="NEXT"'], "b"),
         (['<a>; rel="nextish"', "<b>; rel=nextish", "c; rel=next"], None),
         (['<a>; rel="' + "next " * 1000], None),
+        (['<a>; title="x; rel=next"; rel="prev"'], None),
+        ([r'<a>; title="x \" < y > z, <c>; rel=next"; rel="next"'], "a"),
+        (["<a>; rel; x=; rel = next ; y"], "a"),
+        (["<a>; x; rel=next"], "a"),
     ],
 )
 def test_the_next_page_is_what_the_links_say(fields: list[str], expected: str | None) -> None:

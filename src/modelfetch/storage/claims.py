@@ -18,12 +18,13 @@ import time
 from pathlib import Path
 
 from modelfetch.core.journal import Header
+from modelfetch.errors import StorageError
 from modelfetch.storage import disk, machine
 from modelfetch.storage.disk import allocated_bytes
 from modelfetch.storage.journals import JournalFile, read_journal
 from modelfetch.storage.layout import BlobPaths
 
-__all__ = ["claim", "close", "is_quiet", "sweep"]
+__all__ = ["claim", "close", "is_quiet", "must_be_ours", "sweep"]
 
 # A writer touches its partial every second or so, even when nothing comes. A machine that has been
 # silent for this long has most likely ended; should it wake, its first flush tells it that the
@@ -125,6 +126,23 @@ def _is_idle(paths: BlobPaths, now: Header) -> bool:
         with contextlib.suppress(OSError):
             return _identity(paths.partial.stat()) not in _open
     return machine.is_gone(journal.header.writer)
+
+
+def must_be_ours(fd: int, path: Path) -> None:
+    """Raise a `StorageError` where an open partial is not what is at its path any more.
+
+    A clean-up of the cache takes incomplete files: better to hear of it now than at the end. And
+    what looked forgotten, because this machine slept, may be another's by now.
+    """
+    if os.name == "nt":  # pragma: no cover
+        return
+    try:
+        is_ours = os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        is_ours = False
+    if not is_ours:
+        text, hint = f"{path} was removed by somebody.", "Ask again to start it anew."
+        raise StorageError(text, hint=hint, path=str(path))
 
 
 def _take_over(source: BlobPaths, target: BlobPaths, header: Header) -> bool:

@@ -69,7 +69,7 @@ class PartialFile:
         self._long = LONG_JOURNAL
         self._fd = -1
         self._unflushed = SpanSet()
-        self._failure: StorageError | None = None
+        self._failure: OSError | None = None
         self.done = SpanSet()
 
     @property
@@ -138,27 +138,25 @@ class PartialFile:
         Raises:
             StorageError: The file system refused, or the disk failed.
         """
-        if self._fd < 0 or self._failure is not None or not self._journal.is_sound:
+        with storage_errors(self._paths.partial):
+            if self._failure is not None:
+                raise self._failure
+        if self._fd < 0 or not self._journal.is_sound:
             return  # where a record could not be written, that error tells more
         with self._lock:
             count, flushing = self._journal.pieces, self._unflushed
             self._unflushed = SpanSet()
-        try:
-            with storage_errors(self._paths.partial):
-                self._flush(count, flushing)
-        except StorageError as error:
-            # A kernel tells once that data were lost: a second flush would prove nothing.
-            self._failure = error
-            raise
+        with storage_errors(self._paths.partial):
+            self._flush(count, flushing)
 
     def _flush(self, count: int, spans: SpanSet) -> None:
         if not spans and not self._alone:
             os.utime(self._fd)  # a sign of life, for other machines
         if not spans:
             return
-        self._must_be_ours()
+        claims.must_be_ours(self._fd, self._paths.partial)
         if self._durable:
-            disk.flush(self._fd, spans)
+            self._make_durable(spans)
             with self._lock:
                 self._journal.flushed(count)
             self._journal.flush()
@@ -220,7 +218,7 @@ class PartialFile:
                 text = f"{path} has {size} bytes, not {self._file.size_bytes}."
                 raise StorageError(text, path=path)
             if self._durable:
-                disk.flush(self._fd, self._unflushed)
+                self._make_durable(self._unflushed)
             if os.name == "nt":  # pragma: no cover
                 self._close_both()  # an open file cannot be renamed there
             self._take_final_name()
@@ -264,7 +262,8 @@ class PartialFile:
             StorageError: Flushing failed; the files are closed.
         """
         try:
-            self.flush()
+            if self._failure is None:
+                self.flush()
             if self._fd >= 0 and self._journal.is_sound:
                 with storage_errors(self._paths.journal):
                     self._journal.closed()
@@ -280,19 +279,20 @@ class PartialFile:
             claims.close(self._fd)
             self._fd = -1
 
-    def _must_be_ours(self) -> None:
-        # A clean-up of the cache takes incomplete files: better to hear of it now than at the end.
-        # And what looked forgotten, because this machine slept, may be another's by now.
-        if os.name == "nt":  # pragma: no cover
-            return
-        path = self._paths.partial
+    def _make_durable(self, spans: SpanSet) -> None:
         try:
-            is_ours = os.path.samestat(os.fstat(self._fd), path.stat())
-        except FileNotFoundError:
-            is_ours = False
-        if not is_ours:
-            text, hint = f"{path} was removed by somebody.", "Ask again to start it anew."
-            raise StorageError(text, hint=hint, path=str(path))
+            disk.flush(self._fd, spans)
+        except OSError as error:
+            # A kernel tells once that data were lost: a second flush would prove nothing, nor what
+            # is read from its cache. So what is not durable by now will be fetched again.
+            with self._lock:
+                self._failure = error
+                self._tails.clear()
+                try:
+                    self._begin_journal(proved(self._paths.journal, self._header)[0], ())
+                except OSError:
+                    self._paths.journal.unlink(missing_ok=True)
+            raise
 
     def _begin_journal(self, durable: Sequence[Piece], written: Sequence[Piece]) -> None:
         # Facts of another boot are restated in this one, and the log loses what it needs not.

@@ -16,7 +16,6 @@ from modelfetch import StorageError
 from modelfetch.storage import disk
 from modelfetch.storage.layout import Layout
 from modelfetch.storage.partial import PartialFile
-from modelfetch.storage.recovery import proved
 from modelfetch.storage.verify import hash_span, is_content
 from modelfetch.types import RemoteFile, Span
 
@@ -127,27 +126,37 @@ def test_a_sandbox_that_tells_nothing_is_no_error(monkeypatch: pytest.MonkeyPatc
         disk.is_nice.cache_clear()
 
 
-def test_after_a_flush_that_failed_nothing_is_called_durable(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("at", ["flush", "publish"])
+@pytest.mark.parametrize("is_all", [False, True], ids=["file", "disk"])
+def test_after_a_flush_that_failed_what_it_was_for_is_fetched_again(
+    at: str, is_all: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The kernel tells once that data were lost; the next flush says that all is well."""
+    """The kernel tells once that data were lost; then it gives them from its cache."""
     paths = Layout(tmp_path).blob("a/b", FILE.blob_name)
-    partial = PartialFile(paths, FILE, alone=True)
+    partial, fdatasync = PartialFile(paths, FILE, alone=True), os.fdatasync
     partial.open()
     partial.write(0, [CONTENT.read(0, MiB)])
+    partial.flush()
+    partial.write(MiB, [CONTENT.read(MiB, CONTENT.size)])
 
     def failing(fd: int) -> None:
-        raise OSError(5, "the disk failed")
+        if is_all or fd == partial._fd:
+            raise OSError(5, "the disk failed")
+        fdatasync(fd)
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fdatasync", failing)
-        with pytest.raises(StorageError):
-            partial.flush()
-    with pytest.raises(StorageError):
-        partial.publish()
+        with pytest.raises(StorageError, match="the disk failed"):
+            getattr(partial, at)()
+    for attempt in partial.flush, partial.publish:  # and now the disk says that all is well
+        with pytest.raises(StorageError, match="the disk failed"):
+            attempt()
     assert not paths.final.exists()
     partial.close()
-    assert [len(pieces) for pieces in proved(paths.journal, partial._header)] == [0, 1]
+    again = PartialFile(paths, FILE, alone=True)
+    again.open()
+    assert list(again.done) == ([] if is_all else [Span(0, MiB)])
+    again.close()
 
 
 def test_a_file_that_somebody_writes_to_is_not_the_one(
