@@ -12,7 +12,7 @@ from modelfetch.types import RemoteFile, Span
 
 __all__ = ["Hasher", "hash_span", "is_content", "new_hasher"]
 
-_BLOCK = 4 << 20  # each costs a turn of the interpreter's lock
+_BLOCK = 1 << 20
 _NICE_BLOCK = 1 << 18  # hashed in a fifth of a millisecond
 
 
