@@ -28,7 +28,7 @@ from modelfetch.shared import Bell, FileProgress, Shared, Signer
 from modelfetch.storage.faults import storage_errors
 from modelfetch.storage.layout import BlobPaths
 from modelfetch.storage.partial import PartialFile
-from modelfetch.storage.verify import new_hasher
+from modelfetch.storage.verify import new_block, new_hasher
 from modelfetch.types import RemoteFile, Span
 from modelfetch.waiting import blob_lock
 from modelfetch.worker import Worker
@@ -174,14 +174,14 @@ class FileFetcher:
         return min(self._config.connections, useful)
 
     async def _hash(self, partial: PartialFile, transfer: Transfer) -> str:
-        hasher = new_hasher(self._file)
+        hasher, block = new_hasher(self._file), new_block(transfer.size_bytes)
         position = 0
         while position < transfer.size_bytes:
             stop = min(transfer.done.frontier, position + HASH_STRIDE)
             if stop < min(position + HASH_LEAST, transfer.size_bytes):
                 await self._bell.wait()
                 continue
-            await self._shared.offload(partial.hash_into, hasher, Span(position, stop))
+            await self._shared.offload(partial.hash_into, hasher, Span(position, stop), block)
             position = stop
         return hasher.hexdigest()
 

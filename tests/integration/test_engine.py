@@ -613,10 +613,10 @@ async def test_what_came_is_flushed_beside_the_end_of_the_hash(
         if is_all:
             is_flushed.set()
 
-    def hashing(self: PartialFile, hasher: Hasher, span: Span) -> None:
+    def hashing(self: PartialFile, hasher: Hasher, span: Span, block: memoryview) -> None:
         if span.stop == content.size:
             assert is_flushed.wait(5)
-        hash_into(self, hasher, span)
+        hash_into(self, hasher, span, block)
 
     monkeypatch.setattr(PartialFile, "flush", flushing)
     monkeypatch.setattr(PartialFile, "hash_into", hashing)

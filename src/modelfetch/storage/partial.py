@@ -164,14 +164,14 @@ class PartialFile:
             if self._journal.pieces > self._long:
                 self._begin_journal(*proved(self._paths.journal, self._header))
 
-    def hash_into(self, hasher: Hasher, span: Span) -> None:
-        """Feed the bytes of `span`, read back from the file, to `hasher`.
+    def hash_into(self, hasher: Hasher, span: Span, block: memoryview) -> None:
+        """Feed the bytes of `span`, read back from the file into `block`, to `hasher`.
 
         Raises:
             StorageError: They are not there, or cannot be read.
         """
         with storage_errors(self._paths.partial):
-            if hash_span(hasher, self._fd, span) < span.size:
+            if hash_span(hasher, self._fd, span, block) < span.size:
                 raise cut_short(self._paths.partial)
 
     def read(self, span: Span) -> bytes:

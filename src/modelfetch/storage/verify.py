@@ -10,9 +10,11 @@ from typing import Protocol
 from modelfetch.storage import disk
 from modelfetch.types import RemoteFile, Span
 
-__all__ = ["Hasher", "hash_span", "is_content", "new_hasher"]
+__all__ = ["Hasher", "hash_span", "is_content", "new_block", "new_hasher"]
 
-_BLOCK = 1 << 20
+# What is read at once. Each costs a turn of the interpreter's lock. One of the larger kind is to be
+# kept: once such a one was freed, the C library keeps smaller ones, too.
+_BLOCK, _LARGE_BLOCK = 1 << 20, 4 << 20
 _NICE_BLOCK = 1 << 18  # hashed in a fifth of a millisecond
 
 
@@ -36,14 +38,27 @@ def new_hasher(file: RemoteFile) -> Hasher:
     return hasher
 
 
-def hash_span(hasher: Hasher, fd: int, span: Span) -> int:
+def new_block(most: int) -> memoryview:
+    """Return memory for who calls `hash_span` many times, for spans of at most so many bytes."""
+    size = _NICE_BLOCK if disk.is_nice() else _LARGE_BLOCK
+    return memoryview(bytearray(min(size, most)))
+
+
+def hash_span(hasher: Hasher, fd: int, span: Span, block: memoryview | None = None) -> int:
     """Feed the bytes of `span` of an open file to `hasher`; return how many there were.
+
+    Args:
+        hasher: What is fed.
+        fd: The file.
+        span: Which bytes.
+        block: Where they are read to, from `new_block`; `None` for memory of its own.
 
     Raises:
         OSError: They cannot be read.
     """
     size = _NICE_BLOCK if disk.is_nice() else _BLOCK
-    buffer, offset = memoryview(bytearray(min(size, span.size))), span.start
+    buffer = block or memoryview(bytearray(min(size, span.size)))
+    offset = span.start
     while offset < span.stop:
         count = disk.read_at(fd, buffer[: span.stop - offset], offset)
         if not count:
