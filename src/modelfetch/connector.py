@@ -25,7 +25,7 @@ from modelfetch.http1 import Connection
 from modelfetch.offload import Offload, settled
 from modelfetch.streams import Sealed, Stream, Wired
 
-__all__ = ["Connector", "ProxyRefused", "Unreachable", "Route", "abortable", "reason"]
+__all__ = ["Connector", "ProxyRefused", "Seal", "Unreachable", "Route", "abortable", "reason"]
 
 _NEXT_ADDRESS_SECONDS = 0.25
 _KEPT_SECONDS = 15.0
@@ -91,6 +91,27 @@ class Route:
         return {"Proxy-Authorization": f"Basic {base64.b64encode(login.encode()).decode()}"}
 
 
+class Seal:
+    """Puts TLS over streams.
+
+    Args:
+        trust: Whose certificates count; `None` for OpenSSL's choice, which is loaded when needed.
+    """
+
+    def __init__(self, trust: ssl.SSLContext | None) -> None:
+        self._trust = trust
+        self._tls: ssl.SSLContext | None = None
+
+    def over(self, stream: Stream, route: Route) -> Stream:
+        """Shake hands with the origin of `route`; blocking. Raises: as `Sealed`."""
+        if self._tls is None:
+            tls = self._trust or ssl.create_default_context()
+            tls.set_alpn_protocols(["http/1.1"])
+            self._tls = tls
+        # The dot of an absolute name is for DNS; in certificates (RFC 6066 section 3) it is not.
+        return Sealed(stream, self._tls, route.host.removesuffix("."))
+
+
 class Connector:
     """Connections of one loop.
 
@@ -100,8 +121,7 @@ class Connector:
     """
 
     def __init__(self, trust: ssl.SSLContext | None, seconds: float) -> None:
-        self._trust, self._seconds = trust, seconds
-        self._tls: ssl.SSLContext | None = None
+        self._seal, self._seconds = Seal(trust), seconds
         self._kept: dict[Route, list[tuple[float, Connection]]] = {}
         self._sweeping: asyncio.TimerHandle | None = None
         self.resolver = Resolver()
@@ -181,7 +201,7 @@ class Connector:
 
     def _lead(self, wire: Stream, route: Route, near: Route) -> Stream:
         """Speak with the proxy and shake hands, as far as that is needed; blocking."""
-        stream = self._sealed(wire, near) if near.scheme == "https" else wire
+        stream = self._seal.over(wire, near) if near.scheme == "https" else wire
         if route.proxy is None or route.is_forwarded:
             return stream
         tunnel = Connection(stream, "")
@@ -189,15 +209,7 @@ class Connector:
         tunnel.ask("CONNECT", end, {"Host": end, **route.proxy_fields})
         if tunnel.status != 200:
             raise ProxyRefused(tunnel.status)
-        return self._sealed(stream, route)
-
-    def _sealed(self, stream: Stream, route: Route) -> Stream:
-        if self._tls is None:
-            tls = self._trust or ssl.create_default_context()
-            tls.set_alpn_protocols(["http/1.1"])
-            self._tls = tls
-        # The dot of an absolute name is for DNS; in certificates (RFC 6066 section 3) it is not.
-        return Sealed(stream, self._tls, route.host.removesuffix("."))
+        return self._seal.over(stream, route)
 
     def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

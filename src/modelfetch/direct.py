@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from modelfetch.connector import Route
+from modelfetch.connector import Route, Seal
 from modelfetch.core.origins import target_of
 from modelfetch.http1 import Connection, Malformed
-from modelfetch.streams import Sealed, Stream, Wired
+from modelfetch.streams import Stream, Wired
 
 __all__ = ["FAILURES", "Answer", "Direct"]
 
@@ -91,8 +91,7 @@ class Direct:
     """
 
     def __init__(self, trust: ssl.SSLContext | None, seconds: float) -> None:
-        self._trust, self._seconds = trust, seconds
-        self._tls: ssl.SSLContext | None = None
+        self._seal, self._seconds = Seal(trust), seconds
         self._kept: tuple[Route, Connection, _Timed] | None = None
 
     def get(self, url: str, fields: Mapping[str, str]) -> Answer:
@@ -129,7 +128,7 @@ class Direct:
             self.close()
             timed = _Timed(Wired(self._connected(route)), time.monotonic() + self._seconds)
             try:
-                stream = self._sealed(timed, route) if route.scheme == "https" else timed
+                stream = self._seal.over(timed, route) if route.scheme == "https" else timed
             except BaseException:
                 timed.close()
                 raise
@@ -142,14 +141,8 @@ class Direct:
         for *_, address in found[:-1]:
             left = min(_ADDRESS_SECONDS, until - time.monotonic())
             with contextlib.suppress(OSError):
-                return _connected(address, left)
-        return _connected(found[-1][4], max(until - time.monotonic(), _ADDRESS_SECONDS))
-
-    def _sealed(self, stream: Stream, route: Route) -> Stream:
-        if self._tls is None:
-            self._tls = self._trust or ssl.create_default_context()
-            self._tls.set_alpn_protocols(["http/1.1"])
-        return Sealed(stream, self._tls, route.host.removesuffix("."))
+                return _reached(address, left)
+        return _reached(found[-1][4], max(until - time.monotonic(), _ADDRESS_SECONDS))
 
     def _read(self, connection: Connection) -> Answer:
         status, headers = connection.status, connection.fields
@@ -182,7 +175,7 @@ class Direct:
         return bytes(body)
 
 
-def _connected(address: Any, seconds: float) -> socket.socket:
+def _reached(address: Any, seconds: float) -> socket.socket:
     family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
     connected = socket.socket(family, socket.SOCK_STREAM)
     try:

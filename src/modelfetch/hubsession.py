@@ -35,7 +35,7 @@ class HubSession:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._own: dict[str | None, Any] = {}
+        self._own: dict[str, Any] = {}
 
     def get(self, url: str, fields: Mapping[str, str], proxy: str | None) -> Answer:
         """Return the answer to GET of `url`; follows nothing.
@@ -76,14 +76,14 @@ class HubSession:
             client.close()
 
     def _client(self, proxy: str | None) -> Any:
-        if not needs_own_client(self._config):
+        if proxy is None or not needs_own_client(self._config):
             from huggingface_hub import get_session
 
             return get_session()
         if proxy not in self._own:
             library, through = _library(), proxy
             trust = trust_for(self._config) or library.create_ssl_context()
-            if proxy is not None and origin(proxy)[0] == "https":
+            if origin(proxy)[0] == "https":
                 through = library.Proxy(proxy, ssl_context=trust)
             self._own[proxy] = library.Client(proxy=through, verify=trust, trust_env=False)
         return self._own[proxy]
