@@ -137,7 +137,8 @@ def test_after_a_flush_that_failed_what_it_was_for_is_fetched_again(
     partial.open()
     partial.write(0, [CONTENT.read(0, MiB)])
     partial.flush()
-    partial.write(MiB, [CONTENT.read(MiB, CONTENT.size)])
+    for start in range(MiB, CONTENT.size, MiB):
+        partial.write(start, [CONTENT.read(start, min(start + MiB, CONTENT.size))])
 
     def failing(fd: int) -> None:
         if is_all or fd == partial._fd:
