@@ -39,9 +39,7 @@ SMALL = 16 << 10
 IDLE_SECONDS = 3.0
 _MEASURED = """
 import asyncio, re, resource, time
-import aiohttp, huggingface_hub
-import modelfetch.engine
-huggingface_hub.get_session, huggingface_hub.HfApi
+import modelfetch.engine, modelfetch.transfers
 def held(name):
     with open("/proc/self/status") as status:
         return 1024 * int(re.search(name + r":\\s+(\\d+) kB", status.read())[1])

@@ -7,10 +7,11 @@ The host is a FastAPI application under uvicorn in one process. A client in anot
 nothing else runs, while `Engine.download` of the same host fetches from nginx over TLS at full
 speed, with the transfers in a thread and in a process of their own, and while huggingface_hub's
 `hf_hub_download` does the same in a thread. What busy processors alone do to a host is shown by
-programs that only count, one for each, at the lowest priority. With `--link` the bytes come over
-the link of case (d), 1 Gbit/s, which needs root, and not as fast as they can. Beside it a task of
-the host's loop sleeps 1 ms again and again; how much later than asked it wakes is the lag of the
-loop.
+programs that only count, one for each, at the lowest priority; what receiving and writing alone do,
+by curl, as nice as the transfers' process, which neither hashes nor flushes. With `--link` the
+bytes come over the link of case (d), 1 Gbit/s, which needs root, and not as fast as they can.
+Beside it a task of the host's loop sleeps 1 ms again and again; how much later than asked it wakes
+is the lag of the loop.
 
 Each host is a new process. Rounds are interleaved, so that what else the machine does is shared by
 all; what a download adds is told for each round against that round's idle host, and the medians of
@@ -41,13 +42,15 @@ from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
 from benchmarks.memory import settle
 from benchmarks.servers import free_port
+from modelfetch.aside import NICENESS
 from modelfetch.memory import processors
 
 IDLE_SECONDS = 6.0
 IDLE, PEER = "idle", "huggingface_hub, thread"
-BUSY = "only busy processors"
-KINDS = (IDLE, BUSY, "modelfetch, thread", "modelfetch, process", PEER)
+BUSY, CURL = "only busy processors", "only curl, nice"
+KINDS = (IDLE, BUSY, CURL, "modelfetch, thread", "modelfetch, process", PEER)
 ADDED = ("ping p50", "ping p99", "tick p50", "tick p99")
+_URL = "LAG_URL"  # what curl fetches; the others ask the Hub
 _CLIENT = """
 import http.client, json, sys, time
 port, out, times = int(sys.argv[1]), sys.argv[2], []
@@ -96,7 +99,7 @@ def _measured(kind: str, stage: Stage, folder: Path) -> dict[str, float]:
         **os.environ, "SSL_CERT_FILE": str(stage.server.certificate),
         "REQUESTS_CA_BUNDLE": str(stage.server.certificate), "HF_ENDPOINT": stage.endpoint,
         "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(folder / "hf"),
+        "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HOME": str(folder / "hf"), _URL: stage.url,
     }  # fmt: skip
     with tempfile.TemporaryDirectory(dir=folder) as cache:
         done = subprocess.run(
@@ -112,6 +115,7 @@ async def host(kind: str, cache: str) -> None:
     work: dict[str, Callable[[], Awaitable[object]]] = {
         IDLE: lambda: asyncio.sleep(IDLE_SECONDS),
         BUSY: _busy,
+        CURL: lambda: _curl(cache),
         "modelfetch, thread": lambda: _modelfetch(cache, "thread"),
         "modelfetch, process": lambda: _modelfetch(cache, "process"),
         PEER: lambda: asyncio.to_thread(_huggingface_hub, cache),
@@ -167,6 +171,16 @@ async def _busy() -> None:
     for process in counting:
         process.kill()
         await process.wait()
+
+
+async def _curl(cache: str) -> None:
+    words = ["curl", "-sSf", "--cacert", os.environ["SSL_CERT_FILE"], "-o", f"{cache}/file"]
+    niceness = str(NICENESS)
+    curl = await asyncio.create_subprocess_exec(
+        "nice", "-n", niceness, *words, os.environ[_URL], start_new_session=True
+    )
+    if await curl.wait() != 0:
+        raise RuntimeError("curl failed")
 
 
 async def _modelfetch(cache: str, isolation: str) -> None:

@@ -28,9 +28,7 @@ from benchmarks.single import GiB, MiB, child, environment, middle, run, table
 READY = "ready"
 _CODE = """
 import asyncio, os, time
-import aiohttp, huggingface_hub
 import modelfetch.engine, modelfetch.transfers
-huggingface_hub.get_session
 async def main():
     async with modelfetch.Engine(
         cache_dir=t["cache"], token=False, check_gguf=False, adopt=False, isolation="thread"

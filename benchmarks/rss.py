@@ -20,9 +20,7 @@ from benchmarks.single import GiB, MiB, child, environment, middle, run, table
 PROMISE = 64 * 10**6
 _CODE = """
 import asyncio, re, time
-import aiohttp, huggingface_hub
-import modelfetch.engine
-huggingface_hub.get_session, huggingface_hub.HfApi
+import modelfetch.engine, modelfetch.transfers
 def held(name):
     with open("/proc/self/status") as status:
         return 1024 * int(re.search(name + r":\\s+(\\d+) kB", status.read())[1])

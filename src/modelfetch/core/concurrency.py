@@ -26,7 +26,9 @@ there are as many of them as processors, or more, and nobody waits for the netwo
 machine is busy with what has come, or its disk is, then more are no help: there are fewer from then
 on, down to the number of processors, as they are in each other's way, and no more are tried while
 that lasts. A disk that is behind for a moment looks the same, but for the goodput, which falls. In
-the first moment nothing is known of that; it is made good as soon as somebody waits.
+the first moment nothing is known of that; it is made good as soon as somebody waits: if fewer bring
+far less then, the number that was left is tried again. And who brings more than fewer did has not
+found this machine's limit: new connections that begin with a burst keep it busy, too.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -48,7 +50,7 @@ from __future__ import annotations
 from math import hypot, inf
 from statistics import fmean
 
-from modelfetch.core.goodput import EAGER_WINDOWS, MIN_WINDOWS, Goodput
+from modelfetch.core.goodput import EAGER_WINDOWS, MIN_WINDOWS, UNSURE, Goodput
 
 __all__ = ["START", "Concurrency"]
 
@@ -99,7 +101,8 @@ class Concurrency:
         self._most, self._processors = most, processors
         self._goodput = Goodput()
         self._known: Goodput | None = None
-        # More connections that were not found to be better, until it is seen what fewer bring now.
+        # More connections that were not found to be better, or that kept this machine busy; until
+        # it is seen what fewer bring now.
         self._failed: tuple[int, Goodput] | None = None
         # What the best number has brought.
         self._pace = 0.0
@@ -135,7 +138,8 @@ class Concurrency:
             # A trial of what keeps all processors at work is measured, not judged by that.
             is_all = self.target == self._processors == self._best
             can_be_busy = is_all or self.target > self._processors
-            self._goodput.add(nbytes, connections, now, waited if can_be_busy else inf)
+            waited = waited if can_be_busy else inf
+            self._goodput.add(nbytes, connections, now, waited, self._most_busy)
             if self._is_busy:
                 self._ease(now)
             elif len(self._goodput.rates) >= self._fewest_windows:
@@ -152,6 +156,15 @@ class Concurrency:
         self._served, self._failed = 0, None
         self.target = self._best = max(1, fewer)
         self._look_around_later(now)
+
+    @property
+    def _most_busy(self) -> float:
+        """Bytes per second above which this machine is not the limit, whoever waits.
+
+        The limit has been reached before a trial, or it is above what came then.
+        """
+        is_more = self._known is not None and self.target > self._best
+        return self._known.rates[-1] * (1 + UNSURE) if self._known and is_more else inf
 
     @property
     def _is_busy(self) -> bool:
@@ -174,18 +187,21 @@ class Concurrency:
 
     def _ease(self, now: float) -> None:
         """Have fewer connections: nobody waits for the network."""
-        self._failed = None
+        # Should they bring far less while they do wait for it, it was no more than a moment.
+        self._failed = None if self.target > self._best else (self._best, self._goodput.all)
         if self.target > self._best:
             self._take_back()
             # More than processors are no use, but nothing says that fewer than those would do.
             self._floor = self._best - 1
             self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
             return
-        self._known, self._pace = None, 0.0
         if self._best > self._processors:
-            self._best = max(self._processors, self._best // 4)
+            # What a trial has won brought more than fewer did, which a stall of the disk can hide.
+            share = 2 if self._pace else 4
+            self._best = max(self._processors, self._best // share)
         else:
             self._rest_until = now + BUSY_REST
+        self._known, self._pace = None, 0.0
         self._settle_for(self._best)
 
     def _compare(self, now: float) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+from math import inf, sqrt
 from statistics import fmean, stdev
 
-__all__ = ["EAGER_WINDOWS", "MIN_WINDOWS", "Goodput"]
+__all__ = ["EAGER_WINDOWS", "MIN_WINDOWS", "UNSURE", "Goodput"]
 
 WINDOW_SECONDS = 0.08
 WINDOW_BYTES = 32 << 10
@@ -29,8 +29,18 @@ class Goodput:
     _nbytes: int = 0
     _waited: float = 0.0
 
-    def add(self, nbytes: int, connections: int, now: float, waited: float) -> None:
-        """Count what came over one connection; `waited` is `inf` when it is of no matter."""
+    def add(
+        self, nbytes: int, connections: int, now: float, waited: float, most_busy: float = inf
+    ) -> None:
+        """Count what came over one connection.
+
+        Args:
+            nbytes: How many bytes.
+            connections: How many connections are at work.
+            now: Seconds, of any clock that does not go back.
+            waited: For how long that one had nothing to do before; `inf` when it is of no matter.
+            most_busy: Bytes per second above which a window does not count as busy.
+        """
         if self._since is None:
             self._since = now  # of what arrives first, nobody knows how long it took
             return
@@ -38,8 +48,9 @@ class Goodput:
         self._waited += waited
         elapsed = now - self._since
         if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
-            is_busy = self._waited < WAITING * elapsed * connections
-            (self.busy if is_busy else self.rates).append(self._nbytes / elapsed)
+            rate = self._nbytes / elapsed
+            is_busy = self._waited < WAITING * elapsed * connections and rate < most_busy
+            (self.busy if is_busy else self.rates).append(rate)
             self._since, self._nbytes, self._waited = now, 0, 0.0
 
     @property
@@ -53,6 +64,11 @@ class Goodput:
         return Goodput(self.rates[1:]) if is_shorter else self
 
     @property
+    def all(self) -> Goodput:
+        """It, with the windows in which nobody waited at the end of the others."""
+        return Goodput([*self.rates, *self.busy])
+
+    @property
     def mean(self) -> float:
         """Their mean; there must be one."""
         return fmean(self.rates)
@@ -63,4 +79,4 @@ class Goodput:
         spread = stdev(self.rates)
         if len(self.rates) < MIN_WINDOWS:
             spread = max(spread, UNSURE * self.mean)  # two may be alike by chance
-        return spread / math.sqrt(len(self.rates))
+        return spread / sqrt(len(self.rates))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -142,11 +143,12 @@ class Windows:
         self.found, self.now = Concurrency(most), 0.0
         self.seen = [self.found.target]
 
-    def bring(self, megabytes_per_second: int) -> None:
-        """Let that come for as long as a window takes."""
+    def bring(self, megabytes_per_second: int, waited: float = inf) -> None:
+        """Let that come for as long as a window takes, by connections that wait so long for it."""
         for _ in range(10):
             self.now += 0.008
-            self.found.arrived(megabytes_per_second * 8000, self.found.target, self.now)
+            count = self.found.target
+            self.found.arrived(megabytes_per_second * 8000, count, self.now, waited)
         if self.found.target != self.seen[-1]:
             self.seen.append(self.found.target)
 
@@ -162,6 +164,37 @@ def test_what_failed_beside_a_burst_is_tried_again_when_the_burst_is_over(most: 
     for _ in range(4):
         windows.bring(20 * windows.found.target)
     assert windows.found.target == most
+
+
+def test_a_burst_of_new_connections_is_not_taken_for_a_busy_machine() -> None:
+    windows = Windows(32)
+    while windows.found.target < 32:
+        windows.bring(20 * windows.found.target)
+    for rate in (420, 460, 500):
+        windows.bring(rate, 0.0)  # it comes at once, and nobody waits
+    for _ in range(6):
+        windows.bring(640)
+    assert windows.seen == [8, 16, 32]
+
+
+def test_a_trial_that_keeps_a_busy_machine_busy_ends_soon() -> None:
+    windows = Windows(32)
+    while windows.found.target < 32:
+        windows.bring(20 * windows.found.target)
+    for _ in range(3):
+        windows.bring(330, 0.0)
+    assert windows.seen == [8, 16, 32, 16]
+
+
+def test_what_a_busy_moment_took_is_back_when_it_is_missed() -> None:
+    windows = Windows(32)
+    while windows.found.target < 32:
+        windows.bring(20 * windows.found.target)
+    while windows.found.target == 32:
+        windows.bring(640, 0.0)
+    for _ in range(6):
+        windows.bring(20 * windows.found.target)
+    assert windows.seen == [8, 16, 32, 16, 32]
 
 
 def test_a_line_that_gets_slower_beside_a_trial_gets_no_more_connections() -> None:
@@ -250,7 +283,12 @@ def test_what_cannot_be_compared_is_not() -> None:
 
 
 def targets_of(
-    found: Concurrency, share: float, seconds: float, connections: int = 99, begin: float = 0.0
+    found: Concurrency,
+    share: float,
+    seconds: float,
+    connections: int = 99,
+    begin: float = 0.0,
+    most: int = 99,
 ) -> set[int]:
     """Return the numbers that are wanted while 100 MB/s come over each connection.
 
@@ -260,12 +298,13 @@ def targets_of(
         seconds: How long.
         connections: How many there are at most, whatever is wanted.
         begin: The time.
+        most: How many connections' worth this machine can take.
     """
     seen = set()
     for tick in range(int(begin * 100), int((begin + seconds) * 100)):
         working = min(found.target, connections)
         for _ in range(working):
-            found.arrived(MB, working, tick / 100, share / 100)
+            found.arrived(MB * min(working, most) // working, working, tick / 100, share / 100)
         seen.add(found.target)
     return seen
 
@@ -284,7 +323,8 @@ def test_more_connections_than_processors_are_for_waiting(
     share: float, processors: int, expected: set[int]
 ) -> None:
     found = Concurrency(16, processors=processors)
-    assert targets_of(found, share, 1.5) == expected
+    most = processors if share < 0.1 else 99
+    assert targets_of(found, share, 1.5, most=most) == expected
 
 
 def test_a_disk_that_is_behind_for_a_moment_takes_no_connections_away() -> None:
@@ -376,7 +416,7 @@ def test_who_finds_more_connections_busy_has_fewer_at_once() -> None:
     found = Concurrency(32)
     targets_of(found, 0.9, 0.7)
     assert found.target == 32
-    assert targets_of(found, 0.0, 3.5, begin=0.7) >= {32, 8, 2}
+    assert targets_of(found, 0.0, 3.5, begin=0.7) >= {32, 16, 4, 2}
     assert found.target == 2
 
 
