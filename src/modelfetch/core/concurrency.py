@@ -6,7 +6,7 @@ Nobody knows the best number before. Where a server gives each connection a shar
 where the line is full, more only costs; and some servers slow everybody down who takes too many.
 So the number is searched for while the bytes arrive. `best` is the number that the search believes
 in; a *trial* opens more connections, or fewer, and is compared with it. It wins only if the goodput
-of all connections together rises by more than `GAIN` and more than the noise of both measures.
+of all connections together rises by some percent and by more than the noise of both measures.
 
 * Up first: doubling, until a trial fails, and without long measuring while each brings half as
   much again or more, since until then the line is idle; then halving the interval between what was
@@ -27,8 +27,9 @@ machine is busy with what has come, or its disk is, then more are no help: there
 on, down to the number of processors, as they are in each other's way, and no more are tried while
 that lasts. A disk that is behind for a moment looks the same, but for the goodput, which falls. In
 the first moment nothing is known of that; it is made good as soon as somebody waits: if fewer bring
-far less then, the number that was left is tried again. And who brings more than fewer did has not
-found this machine's limit: new connections that begin with a burst keep it busy, too.
+far less then, the number that was left is tried again, and not left for that again. And new
+connections that begin with a burst keep this machine busy, too: as long as a trial brings more than
+fewer did, it goes on.
 
 Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
 as long as they should have taken. A window holds several bursts of all connections together, or all
@@ -47,26 +48,15 @@ No clock and no sockets: the shell reports what arrived, and when.
 
 from __future__ import annotations
 
-from math import hypot, inf
+from math import inf
 from statistics import fmean
+from typing import NamedTuple
 
-from modelfetch.core.goodput import EAGER_WINDOWS, MIN_WINDOWS, UNSURE, Goodput
+from modelfetch.core.goodput import CLEAR, EAGER_WINDOWS, MIN_WINDOWS, UNSURE, Goodput, has_won
 
 __all__ = ["START", "Concurrency"]
 
 START = 8
-# A trial wins when it is faster by this part, and by that many standard errors; it is given up when
-# it is as likely as not no better, for it may be costing speed.
-GAIN = 0.04
-CERTAINTY = 2.0
-DOUBT = 0.7
-# What is enough for more connections where all windows did not bring certainty; fewer are as good
-# as more if they are no slower.
-LIKELIHOOD = 1.0
-MAX_WINDOWS = 15
-# `EAGER_WINDOWS` do for an outcome that is clear: slower by this factor; or, until a trial has
-# failed, faster by it. Later, when a tenth is a gain, that much is noise.
-CLEAR = 1.5
 # Now and then a connection breaks, or is replaced: so few of them, or of the new ones of a trial,
 # may be missing.
 MISSING = 1 / 8
@@ -82,6 +72,18 @@ BUSY_REST = 1.0
 STALL, STALL_WINDOWS = 0.75, 15
 # All connections hear of the same refusal.
 ONE_REFUSAL_SECONDS = 1.0
+
+
+class _Left(NamedTuple):
+    """Another number of connections than the best, and what it brought.
+
+    Attributes:
+        was_busy: Whether it was left because nobody waited for the network.
+    """
+
+    connections: int
+    goodput: Goodput
+    was_busy: bool
 
 
 class Concurrency:
@@ -101,9 +103,9 @@ class Concurrency:
         self._most, self._processors = most, processors
         self._goodput = Goodput()
         self._known: Goodput | None = None
-        # More connections that were not found to be better, or that kept this machine busy; until
-        # it is seen what fewer bring now.
-        self._failed: tuple[int, Goodput] | None = None
+        self._left: _Left | None = None  # until it is seen what the best number brings now
+        # A number that was missed when it had been left for a busy machine: it is not again.
+        self._least = 0
         # What the best number has brought.
         self._pace = 0.0
         self._calm_at: float | None = None
@@ -153,16 +155,13 @@ class Concurrency:
         fewer = self.target - max(1, self.target // 4)
         if self._served:
             fewer = max(self.target // 2, min(fewer, self._served))
-        self._served, self._failed = 0, None
+        self._served, self._left, self._least = 0, None, 0
         self.target = self._best = max(1, fewer)
         self._look_around_later(now)
 
     @property
     def _most_busy(self) -> float:
-        """Bytes per second above which this machine is not the limit, whoever waits.
-
-        The limit has been reached before a trial, or it is above what came then.
-        """
+        """Bytes per second above which this machine is not taken for the limit, whoever waits."""
         is_more = self._known is not None and self.target > self._best
         return self._known.rates[-1] * (1 + UNSURE) if self._known and is_more else inf
 
@@ -187,20 +186,19 @@ class Concurrency:
 
     def _ease(self, now: float) -> None:
         """Have fewer connections: nobody waits for the network."""
-        # Should they bring far less while they do wait for it, it was no more than a moment.
-        self._failed = None if self.target > self._best else (self._best, self._goodput.all)
         if self.target > self._best:
+            self._left = None
             self._take_back()
             # More than processors are no use, but nothing says that fewer than those would do.
             self._floor = self._best - 1
             self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
             return
-        if self._best > self._processors:
-            # What a trial has won brought more than fewer did, which a stall of the disk can hide.
-            share = 2 if self._pace else 4
-            self._best = max(self._processors, self._best // share)
+        if self._best > (fewest := max(self._processors, self._least)):
+            self._left = _Left(self.target, self._goodput.all, was_busy=True)
+            # Smaller steps from what a trial has won: something spoke for it.
+            self._best = max(fewest, self._best // (2 if self._pace else 4))
         else:
-            self._rest_until = now + BUSY_REST
+            self._left, self._rest_until = None, now + BUSY_REST
         self._known, self._pace = None, 0.0
         self._settle_for(self._best)
 
@@ -211,33 +209,18 @@ class Concurrency:
             self._known = self._goodput.settled()
             if self._tries_again(self._known):
                 return
-        elif (has_won := self._has_won(self._known, self._goodput)) is None:
-            return
-        elif has_won:
-            self._take()
         else:
-            self._failed = (self.target, self._goodput) if self.target > self._best else None
-            self._take_back()
+            is_more = self.target > self._best
+            outcome = has_won(self._goodput, self._known, is_more=is_more, is_eager=self._is_eager)
+            if outcome is None:
+                return
+            if outcome:
+                self._take()
+            else:
+                self._left = _Left(self.target, self._goodput, was_busy=False)
+                self._take_back()
         if self._known is not None:
             self._try_another(now)
-
-    def _has_won(self, known: Goodput, trial: Goodput) -> bool | None:
-        """Return whether the number on trial is the better one; `None` while that is open."""
-        if self._is_eager and trial.mean > known.rates[-1] * CLEAR:
-            return True
-        if trial.mean * CLEAR < known.mean:
-            return False
-        if len(trial.rates) < MIN_WINDOWS:
-            return None
-        margin = trial.mean - known.mean * (1 + GAIN)
-        noise = hypot(known.error, trial.error)
-        if margin > CERTAINTY * noise:
-            return True
-        if margin < -DOUBT * noise:
-            return False
-        if len(trial.rates) < MAX_WINDOWS:
-            return None
-        return margin > LIKELIHOOD * noise if self.target > self._best else trial.mean > known.mean
 
     def _take(self) -> None:
         if self.target > self._best:
@@ -246,6 +229,7 @@ class Concurrency:
         else:
             # How few would be too few is open again.
             self._floor, self._ceiling, self._is_doubling = 0, self._best, False
+            self._least = 0
         self._best, self._known = self.target, self._goodput.settled()
         self._pace = self._known.mean
         self._stride, self._rest = 1.0, MIN_REST
@@ -261,13 +245,15 @@ class Concurrency:
         self._known = None
 
     def _tries_again(self, known: Goodput) -> bool:
-        """Try what has failed once more, where it failed beside a burst; return whether it did."""
-        failed, self._failed = self._failed, None
-        if failed is None or failed[1].mean < known.mean * CLEAR:
+        """Try what was left once more, where it is missed; return whether it is."""
+        left, self._left = self._left, None
+        if left is None or left.connections <= self._best or left.goodput.mean < known.mean * CLEAR:
             return False
+        if left.was_busy:
+            self._least = left.connections
         self._floor, self._ceiling, self._is_doubling = 0, self._most + 1, True
         self._stride, self._rest = 1.0, MIN_REST
-        self._settle_for(failed[0])
+        self._settle_for(left.connections)
         return True
 
     def _try_another(self, now: float) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import inf, sqrt
+from math import hypot, inf, sqrt
 from statistics import fmean, stdev
 
-__all__ = ["EAGER_WINDOWS", "MIN_WINDOWS", "UNSURE", "Goodput"]
+__all__ = ["CLEAR", "EAGER_WINDOWS", "MIN_WINDOWS", "UNSURE", "Goodput", "has_won"]
 
 WINDOW_SECONDS = 0.08
 WINDOW_BYTES = 32 << 10
@@ -16,6 +16,18 @@ UNSURE = 0.2
 """The least part by which windows differ where there are too few to tell."""
 WAITING = 0.1
 """Below this part of their time, connections do not wait for the network."""
+# A trial wins when it is faster by this part, and by that many standard errors; it is given up when
+# it is as likely as not no better, for it may be costing speed.
+GAIN = 0.04
+CERTAINTY = 2.0
+DOUBT = 0.7
+# What is enough for more connections where all windows did not bring certainty; fewer are as good
+# as more if they are no slower.
+LIKELIHOOD = 1.0
+MAX_WINDOWS = 15
+# `EAGER_WINDOWS` do for an outcome that is clear: slower by this factor; or, until a trial has
+# failed, faster by it. Later, when a tenth is a gain, that much is noise.
+CLEAR = 1.5
 
 
 @dataclass(slots=True)
@@ -80,3 +92,32 @@ class Goodput:
         if len(self.rates) < MIN_WINDOWS:
             spread = max(spread, UNSURE * self.mean)  # two may be alike by chance
         return spread / sqrt(len(self.rates))
+
+
+def has_won(trial: Goodput, known: Goodput, *, is_more: bool, is_eager: bool) -> bool | None:
+    """Return whether the number of connections on trial is the better one.
+
+    Args:
+        trial: What it brings.
+        known: What the other one brought.
+        is_more: Whether it is the larger one.
+        is_eager: Whether no trial has failed yet.
+
+    Returns:
+        `None` while that is open.
+    """
+    if is_eager and trial.mean > known.rates[-1] * CLEAR:
+        return True
+    if trial.mean * CLEAR < known.mean:
+        return False
+    if len(trial.rates) < MIN_WINDOWS:
+        return None
+    margin = trial.mean - known.mean * (1 + GAIN)
+    noise = hypot(known.error, trial.error)
+    if margin > CERTAINTY * noise:
+        return True
+    if margin < -DOUBT * noise:
+        return False
+    if len(trial.rates) < MAX_WINDOWS:
+        return None
+    return margin > LIKELIHOOD * noise if is_more else trial.mean > known.mean

@@ -139,8 +139,8 @@ def test_the_speed_of_the_first_moment_is_not_what_more_connections_are_held_to(
 class Windows:
     """A search that is fed a window at a time."""
 
-    def __init__(self, most: int) -> None:
-        self.found, self.now = Concurrency(most), 0.0
+    def __init__(self, most: int, processors: int = 2) -> None:
+        self.found, self.now = Concurrency(most, processors=processors), 0.0
         self.seen = [self.found.target]
 
     def bring(self, megabytes_per_second: int, waited: float = inf) -> None:
@@ -195,6 +195,27 @@ def test_what_a_busy_moment_took_is_back_when_it_is_missed() -> None:
     for _ in range(6):
         windows.bring(20 * windows.found.target)
     assert windows.seen == [8, 16, 32, 16, 32]
+
+
+@pytest.mark.parametrize(("limit", "most"), [(250, 32), (300, 16), (300, 64), (500, 32), (500, 64)])
+def test_a_machine_that_takes_less_than_the_server_gives_is_settled_for(limit, most) -> None:
+    """What fits is between two numbers of connections, and the larger one is busy."""
+    windows, came = Windows(most), 0.0
+    while windows.now < 30.0:
+        megabytes = min(limit, 20 * windows.found.target)
+        windows.bring(megabytes, 0.0 if megabytes == limit else inf)
+        came += 0.08 * megabytes
+    assert len(windows.seen) < 12, windows.seen
+    assert came / windows.now > 0.97 * limit
+
+
+def test_a_busy_first_moment_of_as_many_as_processors_costs_nothing() -> None:
+    windows = Windows(32, processors=8)
+    while windows.now < 0.4:
+        windows.bring(400, 0.0)
+    while windows.now < 3.0:
+        windows.bring(20 * windows.found.target)
+    assert windows.seen == [8, 16, 32]
 
 
 def test_a_line_that_gets_slower_beside_a_trial_gets_no_more_connections() -> None:
