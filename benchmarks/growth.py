@@ -25,6 +25,7 @@ from typing import Any
 from benchmarks.cases import CASES, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import ensure_tools
+from benchmarks.memory import settle
 from benchmarks.single import GiB, MiB, child, environment, run, table
 from modelfetch.core.journal import Header, Piece
 from modelfetch.core.lease import Lease
@@ -110,6 +111,7 @@ def sizes(quick: bool, folder: Path) -> dict[str, Any]:
         served.mkdir(parents=True)
         with staged(CASES[1], served, size) as stage:
             given = {"cache": str(folder / "cache"), "repo": REPO}
+            settle(folder.parent, size)
             rows[str(size)] = child(_MEASURED + _SIZE, given, environment(stage.endpoint, folder))
         shutil.rmtree(folder)
     return rows
