@@ -75,14 +75,10 @@ ONE_REFUSAL_SECONDS = 1.0
 
 
 class _Left(NamedTuple):
-    """Another number of connections than the best, and what it brought.
-
-    Attributes:
-        was_busy: Whether it was left because nobody waited for the network.
-    """
+    """A number that was left, its mean in bytes per second, and whether nobody waited then."""
 
     connections: int
-    goodput: Goodput
+    rate: float
     was_busy: bool
 
 
@@ -137,10 +133,6 @@ class Concurrency:
         if self._calm_at is None:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
-            # A trial of what keeps all processors at work is measured, not judged by that.
-            is_all = self.target == self._processors == self._best
-            can_be_busy = is_all or self.target > self._processors
-            waited = waited if can_be_busy else inf
             self._goodput.add(nbytes, connections, now, waited, self._most_busy)
             if self._is_busy:
                 self._ease(now)
@@ -161,9 +153,14 @@ class Concurrency:
 
     @property
     def _most_busy(self) -> float:
-        """Bytes per second above which this machine is not taken for the limit, whoever waits."""
-        is_more = self._known is not None and self.target > self._best
-        return self._known.rates[-1] * (1 + UNSURE) if self._known and is_more else inf
+        """Bytes per second from which this machine is not taken for the limit, whoever waits."""
+        # A trial of what keeps all processors at work is measured, not judged by that.
+        is_all = self.target == self._processors == self._best
+        if not is_all and self.target <= self._processors:
+            return 0.0
+        if self._known is None or self.target <= self._best:
+            return inf
+        return self._known.rates[-1] * (1 + UNSURE)
 
     @property
     def _is_busy(self) -> bool:
@@ -194,7 +191,8 @@ class Concurrency:
             self._ceiling = min(self._ceiling, max(self._best, self._processors) + 2)
             return
         if self._best > (fewest := max(self._processors, self._least)):
-            self._left = _Left(self.target, self._goodput.all, was_busy=True)
+            rates = self._goodput.rates + self._goodput.busy
+            self._left = _Left(self.target, fmean(rates), was_busy=True)
             # Smaller steps from what a trial has won: something spoke for it.
             self._best = max(fewest, self._best // (2 if self._pace else 4))
         else:
@@ -217,7 +215,7 @@ class Concurrency:
             if outcome:
                 self._take()
             else:
-                self._left = _Left(self.target, self._goodput, was_busy=False)
+                self._left = _Left(self.target, self._goodput.mean, was_busy=False)
                 self._take_back()
         if self._known is not None:
             self._try_another(now)
@@ -247,7 +245,7 @@ class Concurrency:
     def _tries_again(self, known: Goodput) -> bool:
         """Try what was left once more, where it is missed; return whether it is."""
         left, self._left = self._left, None
-        if left is None or left.connections <= self._best or left.goodput.mean < known.mean * CLEAR:
+        if left is None or left.connections <= self._best or left.rate < known.mean * CLEAR:
             return False
         if left.was_busy:
             self._least = left.connections

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import hypot, inf, sqrt
+from math import hypot, sqrt
 from statistics import fmean, stdev
 
 __all__ = ["CLEAR", "EAGER_WINDOWS", "MIN_WINDOWS", "UNSURE", "Goodput", "has_won"]
@@ -42,7 +42,7 @@ class Goodput:
     _waited: float = 0.0
 
     def add(
-        self, nbytes: int, connections: int, now: float, waited: float, most_busy: float = inf
+        self, nbytes: int, connections: int, now: float, waited: float, most_busy: float
     ) -> None:
         """Count what came over one connection.
 
@@ -51,7 +51,7 @@ class Goodput:
             connections: How many connections are at work.
             now: Seconds, of any clock that does not go back.
             waited: For how long that one had nothing to do before; `inf` when it is of no matter.
-            most_busy: Bytes per second above which a window does not count as busy.
+            most_busy: Bytes per second from which a window does not count as busy.
         """
         if self._since is None:
             self._since = now  # of what arrives first, nobody knows how long it took
@@ -74,11 +74,6 @@ class Goodput:
         """Return it without a burst at its beginning, where two windows are left then."""
         is_shorter = self.begins_with_burst and len(self.rates) > EAGER_WINDOWS
         return Goodput(self.rates[1:]) if is_shorter else self
-
-    @property
-    def all(self) -> Goodput:
-        """It, with the windows in which nobody waited at the end of the others."""
-        return Goodput([*self.rates, *self.busy])
 
     @property
     def mean(self) -> float:
