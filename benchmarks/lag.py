@@ -8,7 +8,7 @@ nothing else runs, while `Engine.download` of the same host fetches from nginx o
 speed, with the transfers in a thread and in a process of their own, and while huggingface_hub's
 `hf_hub_download` does the same in a thread. What busy processors alone do to a host is shown by
 programs that only count, one for each, at the lowest priority; what receiving and writing alone do,
-by curl, as nice as the transfers' process, which neither hashes nor flushes. With `--link` the
+by curl, which neither hashes nor flushes, as nice as the transfers' process. With `--link` the
 bytes come over the link of case (d), 1 Gbit/s, which needs root, and not as fast as they can.
 Beside it a task of the host's loop sleeps 1 ms again and again; how much later than asked it wakes
 is the lag of the loop.
@@ -175,9 +175,9 @@ async def _busy() -> None:
 
 async def _curl(cache: str) -> None:
     words = ["curl", "-sSf", "--cacert", os.environ["SSL_CERT_FILE"], "-o", f"{cache}/file"]
-    niceness = str(NICENESS)
+    # In this session, as the transfers' process: being nice counts within one (sched(7)).
     curl = await asyncio.create_subprocess_exec(
-        "nice", "-n", niceness, *words, os.environ[_URL], start_new_session=True
+        "nice", "-n", str(NICENESS), *words, os.environ[_URL]
     )
     if await curl.wait() != 0:
         raise RuntimeError("curl failed")
