@@ -138,11 +138,12 @@ class Direct:
     def _connected(self, route: Route) -> socket.socket:
         until = time.monotonic() + self._seconds
         found = socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM)
-        for *_, address in found[:-1]:
+        for family, *_, address in found[:-1]:
             left = min(_ADDRESS_SECONDS, until - time.monotonic())
             with contextlib.suppress(OSError):
-                return _reached(address, left)
-        return _reached(found[-1][4], max(until - time.monotonic(), _ADDRESS_SECONDS))
+                return _reached(family, address, left)
+        family, *_, address = found[-1]
+        return _reached(family, address, max(until - time.monotonic(), _ADDRESS_SECONDS))
 
     def _read(self, connection: Connection) -> Answer:
         status, headers = connection.status, connection.fields
@@ -175,8 +176,7 @@ class Direct:
         return bytes(body)
 
 
-def _reached(address: Any, seconds: float) -> socket.socket:
-    family = socket.AF_INET if len(address) == 2 else socket.AF_INET6
+def _reached(family: int, address: Any, seconds: float) -> socket.socket:
     connected = socket.socket(family, socket.SOCK_STREAM)
     try:
         connected.settimeout(max(seconds, 0.1))

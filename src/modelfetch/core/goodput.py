@@ -1,4 +1,7 @@
-"""The goodput of all connections to a host together, in windows, so that its noise is known."""
+"""What all connections to a host bring together, in windows, so that its noise is known.
+
+And which of two numbers of connections brings more, as far as that noise lets one tell.
+"""
 
 from __future__ import annotations
 
