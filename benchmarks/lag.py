@@ -4,8 +4,8 @@
 
 The host is a FastAPI application under uvicorn in one process. A client in another process asks for
 `/ping` all the time, one request after the other over one connection. That is measured while
-nothing else runs, while `Engine.download` of the same host fetches from nginx over TLS at full
-speed, with the transfers in a thread and in a process of their own, and while huggingface_hub's
+nothing else runs, then while `Engine.download` of the same host fetches from nginx over TLS at full
+speed, with the transfers in a thread and in a process of their own, or while huggingface_hub's
 `hf_hub_download` does the same in a thread. What busy processors alone do to a host is shown by
 programs that only count, one for each, at the lowest priority; what receiving and writing alone do,
 by curl, which neither hashes nor flushes, as nice as the transfers' process. With `--link` the
@@ -13,9 +13,10 @@ bytes come over the link of case (d), 1 Gbit/s, which needs root, and not as fas
 Beside it a task of the host's loop sleeps 1 ms again and again; how much later than asked it wakes
 is the lag of the loop.
 
-Each host is a new process. Rounds are interleaved, so that what else the machine does is shared by
-all; what a download adds is told for each round against that round's idle host, and the medians of
-the rounds are printed.
+Each host is a new process, and is compared with itself, as it answered a moment before: the medians
+of idle hosts differ among each other by as much as a download adds. One that goes on doing nothing
+shows what is left of the noise. Rounds are interleaved, and each begins with another kind, so that
+what else the machine does is shared by all; medians of them are printed.
 """
 
 from __future__ import annotations
@@ -40,13 +41,14 @@ from fastapi.responses import PlainTextResponse
 from benchmarks.cases import CASES, NAME, Case, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
-from benchmarks.memory import settle
+from benchmarks.memory import settled
+from benchmarks.rounds import shifted
 from benchmarks.servers import free_port
 from modelfetch.aside import NICENESS
 from modelfetch.memory import processors
 
-IDLE_SECONDS = 6.0
-IDLE, PEER = "idle", "huggingface_hub, thread"
+IDLE_SECONDS = 4.0
+IDLE, PEER = "nothing", "huggingface_hub, thread"
 BUSY, CURL = "only busy processors", "only curl, nice"
 KINDS = (IDLE, BUSY, CURL, "modelfetch, thread", "modelfetch, process", PEER)
 ADDED = ("ping p50", "ping p99", "tick p50", "tick p99")
@@ -78,11 +80,12 @@ def main() -> None:
         served.mkdir()
         case = replace(_case(is_linked=options.link), steps_back=True)
         with staged(case, served, options.size_mb << 20) as stage:
-            rows: dict[str, list[dict[str, float]]] = {}
-            for _ in range(options.rounds):
-                for kind in KINDS:
-                    settle(Path(folder), options.size_mb << 20)
-                    rows.setdefault(kind, []).append(_measured(kind, stage, Path(folder)))
+            rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+            for number in range(options.rounds):
+                for kind in shifted(KINDS, number):
+                    os.sync()  # what the one before has left for the disk is not the next one's
+                    with settled(Path(folder), options.size_mb << 20):
+                        rows[kind].append(_measured(kind, stage, Path(folder)))
                     print(f"{kind}: {_shown(rows[kind][-1])}", file=sys.stderr, flush=True)
     _show(rows)
     if options.json:
@@ -139,9 +142,11 @@ async def host(kind: str, cache: str) -> None:
     out = Path(cache, "pings.json")
     words = [str(server.config.port), str(out)]
     client = await asyncio.create_subprocess_exec(python(), "-c", _CLIENT, *words)
-    await asyncio.sleep(1)  # it has begun, and its first pings, which it leaves out, are over
-    lags: list[float] = []
+    await asyncio.sleep(1)  # it has begun, and its first pings, which are left out, are over
+    lags: list[tuple[float, float]] = []
     ticking = asyncio.create_task(_tick(lags))
+    idle_since = time.perf_counter()
+    await asyncio.sleep(IDLE_SECONDS)
     began, cpu = time.perf_counter(), time.process_time()
     await work[kind]()
     seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
@@ -150,18 +155,20 @@ async def host(kind: str, cache: str) -> None:
     await client.wait()
     server.should_exit = True
     await serving
-    ends = json.loads(await asyncio.to_thread(out.read_text))
-    pings = [took for at, took in ends if began <= at]
-    row = {"seconds": seconds, "host cpu seconds": cpu, "pings": len(pings)}
-    print(json.dumps({**row, **_told("ping", pings), **_told("tick", lags)}))
+    found = {"ping": json.loads(await asyncio.to_thread(out.read_text)), "tick": lags}
+    row: dict[str, float] = {"seconds": seconds, "host cpu seconds": cpu}
+    for name, values in found.items():
+        row |= _told(name, [took for at, took in values if at + took >= began])
+        idle = [took for at, took in values if idle_since <= at and at + took < began]
+        row |= _told(f"idle {name}", idle)
+    print(json.dumps(row))
 
 
-async def _tick(lags: list[float]) -> None:
-    loop = asyncio.get_running_loop()
+async def _tick(lags: list[tuple[float, float]]) -> None:
     while True:
-        began = loop.time()
+        began = time.perf_counter()
         await asyncio.sleep(0.001)
-        lags.append(loop.time() - began - 0.001)
+        lags.append((began, time.perf_counter() - began - 0.001))
 
 
 async def _busy() -> None:
@@ -202,7 +209,8 @@ def _huggingface_hub(cache: str) -> None:
 def _told(name: str, values: list[float]) -> dict[str, float]:
     cuts = statistics.quantiles(values, n=100)
     picked = {"p50": cuts[49], "p99": cuts[98], "max": max(values)}
-    return {f"{name} {key}": 1000 * value for key, value in picked.items()}
+    told = {f"{name} {key}": 1000 * value for key, value in picked.items()}
+    return {f"{name}s": len(values), **told}
 
 
 def _shown(row: dict[str, float]) -> str:
@@ -210,18 +218,17 @@ def _shown(row: dict[str, float]) -> str:
 
 
 def _added(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float]]:
-    """Return what each kind adds to the idle host of its round, in ms: medians of the rounds."""
-    added: dict[str, dict[str, float]] = {}
-    for kind in KINDS[1:]:
-        pairs = list(zip(rows[kind], rows[IDLE], strict=True))
-        added[kind] = {c: statistics.median(own[c] - idle[c] for own, idle in pairs) for c in ADDED}
-    return added
+    """Return what each kind adds to its idle host, in ms: medians of the rounds."""
+    return {
+        kind: {c: statistics.median(row[c] - row[f"idle {c}"] for row in found) for c in ADDED}
+        for kind, found in rows.items()
+    }
 
 
 def _show(rows: dict[str, list[dict[str, float]]]) -> None:
-    units = {"seconds": "s", "host cpu seconds": "s", "pings": "number"}
     columns = list(rows[IDLE][0])
-    print("\n| medians | " + " | ".join(f"{c}, {units.get(c, 'ms')}" for c in columns) + " |")
+    titles = (_titled(column) for column in columns)
+    print("\n| medians | " + " | ".join(titles) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for kind, found in rows.items():
         medians = [statistics.median(row[c] for row in found) for c in columns]
@@ -232,6 +239,12 @@ def _show(rows: dict[str, list[dict[str, float]]]) -> None:
     for kind, row in added.items():
         parts = (f"{row[c]:+.2f} ({_share(row[c], added[PEER][c])})" for c in ADDED)
         print(f"| {kind} | " + " | ".join(parts) + " |")
+
+
+def _titled(column: str) -> str:
+    if column.endswith(("pings", "ticks")):
+        return f"{column}, number"
+    return f"{column}, {'s' if column.endswith('seconds') else 'ms'}"
 
 
 def _share(own: float, peers: float) -> str:

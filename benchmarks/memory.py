@@ -4,17 +4,24 @@ Some hosts take back the memory that a virtual machine has free ("free page repo
 was taken back costs whoever touches it next many times what another one costs: writing 2 GiB into
 the page cache took 0.4 s or 4.7 s here, by nothing but what had run before. So before each run the
 free memory is filled with page cache that nobody needs, as on a machine that has been up for a day:
-new pages are then reclaimed ones, which are there.
+new pages are then reclaimed ones, which are there. About a gigabyte stays free however much is read
+(the kernel reclaims in large steps), and of that the host takes its part until the run needs it; so
+most of it is held meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import os
 import random
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["is_lent", "settle"]
+from modelfetch.memory import free_memory
+
+__all__ = ["is_lent", "settled"]
 
 _REPORTING = Path("/sys/module/page_reporting")
 _ABOUT = Path("/proc/meminfo")
@@ -22,6 +29,9 @@ _KEPT = 1 << 30  # the kernel begins to reclaim above this on machines of up to 
 _STRIDE = 64 << 20
 _SMALL = 256 << 20
 _HOLE = 1 << 42
+# More must stay free than the kernel wants to have at hand, and much that can be dropped beside it:
+# what is held cannot.
+_LEFT, _DROPPABLE = 256 << 20, 2 << 30
 
 
 def is_lent() -> bool:
@@ -29,8 +39,9 @@ def is_lent() -> bool:
     return _REPORTING.exists()
 
 
-def settle(folder: Path, size: int) -> None:
-    """Fill the free memory, all but about a gigabyte, with what can be dropped at once.
+@contextlib.contextmanager
+def settled(folder: Path, size: int) -> Iterator[None]:
+    """Have next to no free memory inside the `with`, but much that can be dropped at once.
 
     Args:
         folder: Where a file without any block may be, on a file system that has such. It stays
@@ -38,8 +49,16 @@ def settle(folder: Path, size: int) -> None:
         size: Bytes that the run will bring. Of few, the memory is not what decides.
     """
     if size < _SMALL or not is_lent():
+        yield
         return
-    path = folder / "nothing"
+    _fill(folder / "nothing")
+    with contextlib.ExitStack() as held:
+        _hold(held)
+        yield
+
+
+def _fill(path: Path) -> None:
+    """Fill the free memory, all but about a gigabyte, with what can be dropped at once."""
     buffer = bytearray(1 << 20)
     with path.open("a+b") as file:
         file.truncate(_HOLE)
@@ -49,6 +68,14 @@ def settle(folder: Path, size: int) -> None:
         while position < end and _about("MemFree") > _KEPT + _STRIDE:
             for _ in range(_STRIDE // len(buffer)):
                 position += os.preadv(file.fileno(), [buffer], position)
+
+
+def _hold(held: contextlib.ExitStack) -> None:
+    """Hold what is free of the memory: the host may have taken it, or is about to."""
+    zeros, flags = bytes(_STRIDE), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    while _about("MemFree") > _LEFT + _STRIDE and (free_memory() or 0) > _DROPPABLE:
+        memory = held.enter_context(contextlib.closing(mmap.mmap(-1, _STRIDE, flags)))
+        memory[:] = zeros
 
 
 def _about(name: str) -> int:

@@ -34,7 +34,7 @@ import psutil
 from benchmarks.cases import CASES, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
-from benchmarks.memory import settle
+from benchmarks.memory import settled
 
 ROOT = "/api/v1/models/download"
 READERS, SILENT = 500, 100
@@ -120,16 +120,17 @@ def _readers(url: str) -> Iterator[None]:
 def _fetched(url: str, stage: Stage, cache: Path) -> float:
     """Let the server fetch the file; return the MB/s, from the request to `completed`."""
     shutil.rmtree(cache, ignore_errors=True)
-    settle(cache.parent, stage.size)
-    os.sync()
-    began = time.perf_counter()
-    job = _called(url + ROOT, {"model": REPO})
-    while job["status"] == "downloading":
-        time.sleep(0.02)
-        job = _called(f"{url}{ROOT}/status/{job['job_id']}")
+    with settled(cache.parent, stage.size):
+        os.sync()
+        began = time.perf_counter()
+        job = _called(url + ROOT, {"model": REPO})
+        while job["status"] == "downloading":
+            time.sleep(0.02)
+            job = _called(f"{url}{ROOT}/status/{job['job_id']}")
+        seconds = time.perf_counter() - began
     if job["status"] != "completed":
         sys.exit(f"it did not end well: {job}")
-    return stage.size / (time.perf_counter() - began) / 1e6
+    return stage.size / seconds / 1e6
 
 
 def _called(url: str, body: dict[str, str] | None = None) -> dict[str, Any]:

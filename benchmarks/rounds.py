@@ -8,16 +8,19 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.cases import Case, Stage, staged
 from benchmarks.contenders import Contender
 from benchmarks.measure import Outcome, Result, run
-from benchmarks.memory import settle
+from benchmarks.memory import settled
 from benchmarks.report import CaseReport
 
 # Those who need long enough for noise not to matter have fewer rounds.
 SLOW_SECONDS, SLOW_ROUNDS = 30.0, 3
 QUICK_LIMIT = 15.0  # with `--quick`, a run of so many seconds has failed
+
+_T = TypeVar("_T")
 
 
 def run_case(
@@ -57,7 +60,7 @@ def run_case(
     return report
 
 
-def shifted(contenders: Sequence[Contender], number: int) -> list[Contender]:
+def shifted(contenders: Sequence[_T], number: int) -> list[_T]:
     """Return the order of a round."""
     by = number % max(1, len(contenders))
     return [*contenders[by:], *contenders[:by]]
@@ -84,20 +87,20 @@ def _run(case: Case, contender: Contender, stage: Stage, folder: Path, number: i
 
 
 def _run_once(case: Case, contender: Contender, stage: Stage, folder: Path, number: int) -> Result:
-    settle(folder.parent, stage.size)
     (folder / "home").mkdir(parents=True)
     task = stage.task(folder)
     hashes = {} if contender.is_yardstick else {it.name: it.sha256 for it in task.files}
     try:
-        return run(
-            contender.name,
-            contender.command(task),
-            Outcome(folder, hashes, contender.verifies),
-            environment=task.environment,
-            server=stage.server,
-            round_number=number,
-            time_limit=case.time_limit,
-        )
+        with settled(folder.parent, stage.size):
+            return run(
+                contender.name,
+                contender.command(task),
+                Outcome(folder, hashes, contender.verifies),
+                environment=task.environment,
+                server=stage.server,
+                round_number=number,
+                time_limit=case.time_limit,
+            )
     finally:
         shutil.rmtree(folder)
 

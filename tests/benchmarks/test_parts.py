@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from benchmarks.cases import Case, staged
-from benchmarks.memory import settle
+from benchmarks.memory import settled
 from benchmarks.parts import FLOOR, PARTS, taken, to_markdown
 
 SIZE = 3 << 20
@@ -35,13 +35,30 @@ def test_the_table_compares_with_the_whole():
     assert "| half | 1.00 (1.00 to 1.00) | 2.00 (2.00 to 2.00) | 0.50 |" in to_markdown(raw)
 
 
-def test_settling_reads_what_takes_no_room_on_disk(tmp_path, monkeypatch):
-    free = [4 << 30, 2 << 30, 0]
+@pytest.mark.parametrize(("droppable", "count"), [([8 << 30] * 3, 2), ([8 << 30, 1 << 30], 1)])
+def test_settling_takes_no_room_on_disk_and_gives_back_what_it_held(
+    tmp_path, monkeypatch, droppable, count
+):
+    free, held = [4 << 30, 4 << 30, 0, 1 << 30, 1 << 30, 0], []
     monkeypatch.setattr("benchmarks.memory.is_lent", lambda: True)
     monkeypatch.setattr("benchmarks.memory._about", lambda name: free.pop(0))
-    settle(tmp_path, 1 << 20)
-    assert list(tmp_path.iterdir()) == []
-    settle(tmp_path, 1 << 30)
-    (left,) = tmp_path.iterdir()
-    assert left.stat().st_blocks == 0
-    assert not free
+    monkeypatch.setattr("benchmarks.memory.free_memory", lambda: droppable.pop(0))
+    monkeypatch.setattr("benchmarks.memory.mmap.mmap", lambda *_: held.append(Held()) or held[-1])
+    with settled(tmp_path, 1 << 20):
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(KeyError), settled(tmp_path, 1 << 30):
+        (left,) = tmp_path.iterdir()
+        assert left.stat().st_blocks == 0
+        assert [memory.is_held for memory in held] == [True] * count
+        raise KeyError  # a run that fails
+    assert [memory.is_held for memory in held] == [False] * count
+
+
+class Held:
+    is_held = True
+
+    def __setitem__(self, where, content):
+        assert len(content) == 64 << 20
+
+    def close(self):
+        self.is_held = False
