@@ -13,6 +13,7 @@ import json
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import again, firstbyte, growth, resume, rss, startup
@@ -53,7 +54,7 @@ def main() -> None:
         described(),
         ", ".join(f"{contender.name} {versions[contender.name]}" for contender in there),
         *(
-            ["the host takes free memory back: it is filled before runs of 256 MiB and more"]
+            ["the host takes free memory back: it is filled and held for runs of 256 MiB and more"]
             if is_lent()
             else []
         ),
@@ -93,13 +94,14 @@ def store(reports: list[CaseReport], lines: list[str], place: Path) -> None:
     """Write the raw results and the tables of the cases so far, and keep those of other cases."""
     now = datetime.datetime.now(datetime.UTC)
     place.mkdir(parents=True, exist_ok=True)
+    reports = [replace(report, about=lines) for report in reports]
     known = {report.letter: report for report in (*_stored(place), *reports)}
     reports = [known[case.letter] for case in CASES if case.letter in known]
     raw = {"environment": lines, "at": now.isoformat(), "cases": [r.to_dict() for r in reports]}
     (place / "results.json").write_text(json.dumps(raw, indent=1) + "\n")
     parts = [
         f"# {now:%Y-%m-%d}", "\n".join(f"{line}  " for line in lines), _ABOUT,
-        *(report.to_markdown().rstrip() for report in reports),
+        *(report.to_markdown(lines).rstrip() for report in reports),
         "## Commands", _COMMANDS, commands_to_markdown(reports),
     ]  # fmt: skip
     (place / "results.md").write_text("\n\n".join(parts))

@@ -32,6 +32,7 @@ class CaseReport:
         yardsticks: Contenders that leave no file.
         verifying: Contenders that verify themselves.
         rounds: Results in the order in which they ran.
+        about: Lines on the machine and the programs, as they were then.
     """
 
     letter: str
@@ -42,6 +43,7 @@ class CaseReport:
     yardsticks: set[str] = field(default_factory=set)
     verifying: set[str] = field(default_factory=set)
     rounds: list[list[Result]] = field(default_factory=list)
+    about: list[str] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -53,6 +55,7 @@ class CaseReport:
             "yardsticks": sorted(self.yardsticks),
             "verifying": sorted(self.verifying),
             "rounds": [[result.to_dict() for result in round_] for round_ in self.rounds],
+            "about": self.about,
         }
 
     @classmethod
@@ -62,10 +65,15 @@ class CaseReport:
             raw["case"], raw["title"], raw["size"], raw["files"], raw["commands"],
             set(raw["yardsticks"]), set(raw["verifying"]),
             [[Result(**result) for result in round_] for round_ in raw["rounds"]],
+            raw.get("about", []),
         )  # fmt: skip
 
-    def to_markdown(self) -> str:
-        """Return the table; a contender is compared with us in the same round only."""
+    def to_markdown(self, known: Sequence[str] = ()) -> str:
+        """Return the table; a contender is compared with us in the same round only.
+
+        Args:
+            known: Lines on machine and programs that the reader has seen; others are told.
+        """
         columns = list(_COLUMNS)
         if self._has_faults:
             columns.append("with faults / without")
@@ -73,6 +81,8 @@ class CaseReport:
         lines = [
             f"### ({self.letter}) {self.title}: {what} {self.size / 1e6:,.0f} MB",
             "",
+            *(f"{line}  " for line in self.about if line not in known),
+            *([""] if set(self.about) - set(known) else []),
             f"| {' | '.join(columns)} |",
             "|---" * len(columns) + "|",
         ]

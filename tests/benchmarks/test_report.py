@@ -38,8 +38,19 @@ def test_what_is_stored_later_keeps_the_other_cases(tmp_path) -> None:
     store([replace(second, title="measured again")], ["a machine"], tmp_path)
     text = (tmp_path / "results.md").read_text()
     assert text.index("(a) a case") < text.index("(b) measured again")
+    assert text.count("a machine") == 1
     assert "| curl | 2.00" in text
     assert "another" not in text
+
+
+def test_a_case_that_is_kept_says_where_it_was_measured(tmp_path) -> None:
+    kept = report([Result("modelfetch", 1.0)])
+    store([kept], ["a machine", "another version"], tmp_path)
+    store([replace(kept, letter="b", title="another")], ["a machine", "a version"], tmp_path)
+    head, case_a, case_b = (tmp_path / "results.md").read_text().split("### (", 2)
+    assert "a machine  \na version  " in head
+    assert "a) a case: a file of 1,000 MB\n\nanother version  \n\n| " in case_a
+    assert "version" not in case_b
 
 
 def test_ratios_are_of_pairs_of_the_same_round_and_not_of_the_medians() -> None:
