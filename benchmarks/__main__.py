@@ -111,7 +111,8 @@ def _stored(place: Path) -> list[CaseReport]:
     path = place / "results.json"
     if not path.exists():
         return []
-    return [CaseReport.from_dict(raw) for raw in json.loads(path.read_text())["cases"]]
+    stored = json.loads(path.read_text())
+    return [CaseReport.from_dict({"about": stored["environment"], **it}) for it in stored["cases"]]
 
 
 def _arguments() -> argparse.Namespace:

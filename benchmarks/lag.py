@@ -48,9 +48,9 @@ from modelfetch.aside import NICENESS
 from modelfetch.memory import processors
 
 IDLE_SECONDS = 4.0
-IDLE, PEER = "nothing", "huggingface_hub, thread"
+NOTHING, PEER = "nothing", "huggingface_hub, thread"
 BUSY, CURL = "only busy processors", "only curl, nice"
-KINDS = (IDLE, BUSY, CURL, "modelfetch, thread", "modelfetch, process", PEER)
+KINDS = (NOTHING, BUSY, CURL, "modelfetch, thread", "modelfetch, process", PEER)
 ADDED = ("ping p50", "ping p99", "tick p50", "tick p99")
 _URL = "LAG_URL"  # what curl fetches; the others ask the Hub
 _CLIENT = """
@@ -116,7 +116,7 @@ def _measured(kind: str, stage: Stage, folder: Path) -> dict[str, float]:
 async def host(kind: str, cache: str) -> None:
     """Be the host of one download; print what it felt of it as JSON."""
     work: dict[str, Callable[[], Awaitable[object]]] = {
-        IDLE: lambda: asyncio.sleep(IDLE_SECONDS),
+        NOTHING: lambda: asyncio.sleep(IDLE_SECONDS),
         BUSY: _busy,
         CURL: lambda: _curl(cache),
         "modelfetch, thread": lambda: _modelfetch(cache, "thread"),
@@ -168,7 +168,7 @@ async def _tick(lags: list[tuple[float, float]]) -> None:
     while True:
         began = time.perf_counter()
         await asyncio.sleep(0.001)
-        lags.append((began, time.perf_counter() - began - 0.001))
+        lags.append((began + 0.001, time.perf_counter() - began - 0.001))
 
 
 async def _busy() -> None:
@@ -226,14 +226,14 @@ def _added(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float
 
 
 def _show(rows: dict[str, list[dict[str, float]]]) -> None:
-    columns = list(rows[IDLE][0])
+    columns = list(rows[NOTHING][0])
     titles = (_titled(column) for column in columns)
     print("\n| medians | " + " | ".join(titles) + " |")
     print("|---" * (len(columns) + 1) + "|")
     for kind, found in rows.items():
         medians = [statistics.median(row[c] for row in found) for c in columns]
         print(f"| {kind} | " + " | ".join(f"{value:.2f}" for value in medians) + " |")
-    print("\n| added to the idle host, ms | " + " | ".join(ADDED) + " |")
+    print("\n| added to the same host when idle, ms | " + " | ".join(ADDED) + " |")
     print("|---" * (len(ADDED) + 1) + "|")
     added = _added(rows)
     for kind, row in added.items():

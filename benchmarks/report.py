@@ -65,24 +65,25 @@ class CaseReport:
             raw["case"], raw["title"], raw["size"], raw["files"], raw["commands"],
             set(raw["yardsticks"]), set(raw["verifying"]),
             [[Result(**result) for result in round_] for round_ in raw["rounds"]],
-            raw.get("about", []),
+            raw["about"],
         )  # fmt: skip
 
-    def to_markdown(self, known: Sequence[str] = ()) -> str:
+    def to_markdown(self, head: Sequence[str] = ()) -> str:
         """Return the table; a contender is compared with us in the same round only.
 
         Args:
-            known: Lines on machine and programs that the reader has seen; others are told.
+            head: Lines on machine and programs that stand above all cases; others are told.
         """
         columns = list(_COLUMNS)
         if self._has_faults:
             columns.append("with faults / without")
         what = f"{self.files} files of together" if self.files > 1 else "a file of"
+        own = [f"{line}  " for line in self.about if line not in head]
         lines = [
             f"### ({self.letter}) {self.title}: {what} {self.size / 1e6:,.0f} MB",
             "",
-            *(f"{line}  " for line in self.about if line not in known),
-            *([""] if set(self.about) - set(known) else []),
+            *own,
+            *([""] if own else []),
             f"| {' | '.join(columns)} |",
             "|---" * len(columns) + "|",
         ]

@@ -60,10 +60,10 @@ def run_case(
     return report
 
 
-def shifted(contenders: Sequence[_T], number: int) -> list[_T]:
+def shifted(kinds: Sequence[_T], number: int) -> list[_T]:
     """Return the order of a round."""
-    by = number % max(1, len(contenders))
-    return [*contenders[by:], *contenders[:by]]
+    by = number % max(1, len(kinds))
+    return [*kinds[by:], *kinds[:by]]
 
 
 def _is_known(name: str, report: CaseReport) -> bool:

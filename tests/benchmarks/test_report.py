@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -51,6 +52,18 @@ def test_a_case_that_is_kept_says_where_it_was_measured(tmp_path) -> None:
     assert "a machine  \na version  " in head
     assert "a) a case: a file of 1,000 MB\n\nanother version  \n\n| " in case_a
     assert "version" not in case_b
+
+
+def test_a_case_that_was_stored_without_it_was_measured_where_all_of_its_file_were(
+    tmp_path,
+) -> None:
+    kept = report([Result("modelfetch", 1.0)])
+    store([kept], ["an old machine"], tmp_path)
+    raw = json.loads((tmp_path / "results.json").read_text())
+    del raw["cases"][0]["about"]
+    (tmp_path / "results.json").write_text(json.dumps(raw))
+    store([replace(kept, letter="b")], ["a new machine"], tmp_path)
+    assert "an old machine  \n\n| " in (tmp_path / "results.md").read_text()
 
 
 def test_ratios_are_of_pairs_of_the_same_round_and_not_of_the_medians() -> None:
