@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,8 +209,5 @@ def made(folder: Path, size: int, split: tuple[int, int] | None = None) -> Path:
         with draft.open("wb") as file:
             for start in range(0, content.size, _STRIDE):
                 file.write(content.read(start, min(content.size, start + _STRIDE)))
-            # Or the disk is still at it when the first round begins.
-            file.flush()
-            os.fsync(file.fileno())
         draft.rename(path)
     return path

@@ -83,7 +83,6 @@ def main() -> None:
             rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
             for number in range(options.rounds):
                 for kind in shifted(KINDS, number):
-                    os.sync()  # what the one before has left for the disk is not the next one's
                     with settled(Path(folder), options.size_mb << 20):
                         rows[kind].append(_measured(kind, stage, Path(folder)))
                     print(f"{kind}: {_shown(rows[kind][-1])}", file=sys.stderr, flush=True)

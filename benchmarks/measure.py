@@ -92,7 +92,6 @@ def run(
         round_number: Of the run.
         time_limit: Seconds after which it has failed.
     """
-    os.sync()
     server.forget(round_number)
     result = Result(name)
     before = _cpu_of_children()

@@ -43,11 +43,14 @@ def is_lent() -> bool:
 def settled(folder: Path, size: int) -> Iterator[None]:
     """Have next to no free memory inside the `with`, but much that can be dropped at once.
 
+    What was written before, the served file too, is on the disk by then.
+
     Args:
         folder: Where a file without any block may be, on a file system that has such. It stays
             there: its removal would free the memory again.
         size: Bytes that the run will bring. Of few, the memory is not what decides.
     """
+    os.sync()
     if size < _SMALL or not is_lent():
         yield
         return

@@ -121,7 +121,6 @@ def _fetched(url: str, stage: Stage, cache: Path) -> float:
     """Let the server fetch the file; return the MB/s, from the request to `completed`."""
     shutil.rmtree(cache, ignore_errors=True)
     with settled(cache.parent, stage.size):
-        os.sync()
         began = time.perf_counter()
         job = _called(url + ROOT, {"model": REPO})
         while job["status"] == "downloading":

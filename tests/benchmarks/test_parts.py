@@ -54,6 +54,15 @@ def test_settling_takes_no_room_on_disk_and_gives_back_what_it_held(
     assert [memory.is_held for memory in held] == [False] * count
 
 
+@pytest.mark.parametrize("size", [1 << 20, 1 << 30])
+def test_a_run_begins_when_the_disk_is_done_with_what_was_before(tmp_path, monkeypatch, size):
+    done = []
+    monkeypatch.setattr("benchmarks.memory.is_lent", lambda: False)
+    monkeypatch.setattr("benchmarks.memory.os.sync", lambda: done.append(True))
+    with settled(tmp_path, size):
+        assert done == [True]
+
+
 class Held:
     is_held = True
 
