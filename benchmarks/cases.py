@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.contenders import REPO, Contender, Task, Wanted
 from benchmarks.hashing import hash_of
 from benchmarks.link import link, obstacle
+from benchmarks.memory import settled
 from benchmarks.servers import Hub, HubFile, Server, nginx, running_hub, shaped
 from benchmarks.shape import Shape
 from modelfetch.testing import build_gguf
@@ -114,6 +116,7 @@ class Stage:
         files: What to fetch.
         size: Bytes of all of them.
         hub: The FakeHub as a process.
+        served: Where the files are on this machine.
         patience: Seconds of silence that contenders are told to wait, `None` for their default.
     """
 
@@ -122,6 +125,7 @@ class Stage:
     files: tuple[Wanted, ...]
     size: int
     hub: Hub
+    served: tuple[Path, ...]
     patience: float | None = None
 
     @property
@@ -137,6 +141,10 @@ class Stage:
     def task(self, folder: Path) -> Task:
         """Return what a contender is to do, in a folder."""
         return Task(self.endpoint, self.files, folder, self.server.certificate, self.patience)
+
+    def settled(self, folder: Path) -> AbstractContextManager[None]:
+        """Have the memory settled for a run; see `benchmarks.memory.settled`."""
+        return settled(folder, self.size, self.served)
 
 
 @contextlib.contextmanager
@@ -168,7 +176,7 @@ def staged(case: Case, folder: Path, size: int) -> Iterator[Stage]:
         )
         yield Stage(
             hub.endpoint, server or hub, wanted, sum(file.size for file in listed), hub,
-            PATIENCE if case.fails else None,
+            tuple(made_files), PATIENCE if case.fails else None,
         )  # fmt: skip
 
 

@@ -25,7 +25,6 @@ from typing import Any
 from benchmarks.cases import CASES, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import ensure_tools
-from benchmarks.memory import settled
 from benchmarks.single import GiB, MiB, child, environment, run, table
 from modelfetch.core.journal import Header, Piece
 from modelfetch.core.lease import Lease
@@ -111,7 +110,7 @@ def sizes(quick: bool, folder: Path) -> dict[str, Any]:
         served.mkdir(parents=True)
         with staged(CASES[1], served, size) as stage:
             given = {"cache": str(folder / "cache"), "repo": REPO}
-            with settled(folder.parent, size):
+            with stage.settled(folder.parent):
                 rows[str(size)] = child(
                     _MEASURED + _SIZE, given, environment(stage.endpoint, folder)
                 )

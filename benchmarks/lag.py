@@ -41,7 +41,6 @@ from fastapi.responses import PlainTextResponse
 from benchmarks.cases import CASES, NAME, Case, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
-from benchmarks.memory import settled
 from benchmarks.rounds import shifted
 from benchmarks.servers import free_port
 from modelfetch.aside import NICENESS
@@ -83,7 +82,7 @@ def main() -> None:
             rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
             for number in range(options.rounds):
                 for kind in shifted(KINDS, number):
-                    with settled(Path(folder), options.size_mb << 20):
+                    with stage.settled(Path(folder)):
                         rows[kind].append(_measured(kind, stage, Path(folder)))
                     print(f"{kind}: {_shown(rows[kind][-1])}", file=sys.stderr, flush=True)
     _show(rows)

@@ -6,7 +6,8 @@ the page cache took 0.4 s or 4.7 s here, by nothing but what had run before. So 
 free memory is filled with page cache that nobody needs, as on a machine that has been up for a day:
 new pages are then reclaimed ones, which are there. About a gigabyte stays free however much is read
 (the kernel reclaims in large steps), and of that the host takes its part until the run needs it; so
-most of it is held meanwhile.
+most of it is held meanwhile. What is served would go with the rest, and the server read it from the
+disk in the run: it is put back, twice, so that the kernel prefers to drop what was read once.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import mmap
 import os
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from modelfetch.memory import free_memory
@@ -40,7 +41,7 @@ def is_lent() -> bool:
 
 
 @contextlib.contextmanager
-def settled(folder: Path, size: int) -> Iterator[None]:
+def settled(folder: Path, size: int, served: Collection[Path] = ()) -> Iterator[None]:
     """Have next to no free memory inside the `with`, but much that can be dropped at once.
 
     What was written before, the served file too, is on the disk by then.
@@ -49,12 +50,15 @@ def settled(folder: Path, size: int) -> Iterator[None]:
         folder: Where a file without any block may be, on a file system that has such. It stays
             there: its removal would free the memory again.
         size: Bytes that the run will bring. Of few, the memory is not what decides.
+        served: Files that are to be in memory all the same.
     """
     os.sync()
     if size < _SMALL or not is_lent():
         yield
         return
     _fill(folder / "nothing")
+    for path in (*served, *served):
+        _read(path)
     with contextlib.ExitStack() as held:
         _hold(held)
         yield
@@ -71,6 +75,13 @@ def _fill(path: Path) -> None:
         while position < end and _about("MemFree") > _KEPT + _STRIDE:
             for _ in range(_STRIDE // len(buffer)):
                 position += os.preadv(file.fileno(), [buffer], position)
+
+
+def _read(path: Path) -> None:
+    buffer = bytearray(1 << 20)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
 
 
 def _hold(held: contextlib.ExitStack) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 from benchmarks.cases import CASES, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import ensure_tools, python
-from benchmarks.memory import settled
 from benchmarks.single import GiB, MiB, child, environment, middle, run, table
 
 _PARTIAL = "import modelfetch.storage.partial as partial\n"
@@ -82,7 +81,7 @@ def measure(*, quick: bool, folder: Path) -> dict[str, Any]:
     with staged(CASES[0], served, size) as stage:
         for _ in range(rounds):
             for name, runs in rows.items():
-                with settled(folder, size):
+                with stage.settled(folder):
                     runs.append(taken(name, stage, folder / "run"))
                 shutil.rmtree(folder / "run")
     return {"size": size, "rows": rows}

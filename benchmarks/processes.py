@@ -22,7 +22,6 @@ from typing import Any
 from benchmarks.cases import CASES, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import ensure_tools
-from benchmarks.memory import settled
 from benchmarks.single import GiB, MiB, child, environment, middle, run, table
 
 READY = "ready"
@@ -55,7 +54,7 @@ def measure(*, quick: bool, folder: Path) -> dict[str, Any]:
         with staged(case, served, size) as stage:
             for _ in range(rounds):
                 for count, runs in found.items():
-                    with settled(folder, size):
+                    with stage.settled(folder):
                         runs.append(at_once(int(count), stage, folder / "run"))
                     shutil.rmtree(folder / "run")
     return {"size": size, "cores": os.cpu_count(), "rows": rows}

@@ -34,7 +34,6 @@ import psutil
 from benchmarks.cases import CASES, Stage, staged
 from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
-from benchmarks.memory import settled
 
 ROOT = "/api/v1/models/download"
 READERS, SILENT = 500, 100
@@ -120,7 +119,7 @@ def _readers(url: str) -> Iterator[None]:
 def _fetched(url: str, stage: Stage, cache: Path) -> float:
     """Let the server fetch the file; return the MB/s, from the request to `completed`."""
     shutil.rmtree(cache, ignore_errors=True)
-    with settled(cache.parent, stage.size):
+    with stage.settled(cache.parent):
         began = time.perf_counter()
         job = _called(url + ROOT, {"model": REPO})
         while job["status"] == "downloading":

@@ -13,7 +13,6 @@ from typing import TypeVar
 from benchmarks.cases import Case, Stage, staged
 from benchmarks.contenders import Contender
 from benchmarks.measure import Outcome, Result, run
-from benchmarks.memory import settled
 from benchmarks.report import CaseReport
 
 # Those who need long enough for noise not to matter have fewer rounds.
@@ -91,7 +90,7 @@ def _run_once(case: Case, contender: Contender, stage: Stage, folder: Path, numb
     task = stage.task(folder)
     hashes = {} if contender.is_yardstick else {it.name: it.sha256 for it in task.files}
     try:
-        with settled(folder.parent, stage.size):
+        with stage.settled(folder.parent):
             return run(
                 contender.name,
                 contender.command(task),

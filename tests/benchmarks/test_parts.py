@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from benchmarks.cases import Case, staged
 from benchmarks.memory import settled
@@ -61,6 +63,23 @@ def test_a_run_begins_when_the_disk_is_done_with_what_was_before(tmp_path, monke
     monkeypatch.setattr("benchmarks.memory.os.sync", lambda: done.append(True))
     with settled(tmp_path, size):
         assert done == [True]
+
+
+@pytest.mark.skipif(not hasattr(os, "RWF_NOWAIT"), reason="Linux")
+def test_what_is_served_is_in_memory_when_a_run_begins(tmp_path, monkeypatch):
+    served = tmp_path / "served"
+    served.write_bytes(bytes(3 << 20))
+
+    def drop(path):
+        with served.open("r+b") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+    monkeypatch.setattr("benchmarks.memory.is_lent", lambda: True)
+    monkeypatch.setattr("benchmarks.memory._fill", drop)
+    monkeypatch.setattr("benchmarks.memory._hold", lambda held: None)
+    with settled(tmp_path, 1 << 30, [served]), served.open("rb") as file:
+        assert os.preadv(file.fileno(), [bytearray(4 << 20)], 0, os.RWF_NOWAIT) == 3 << 20
 
 
 class Held:
