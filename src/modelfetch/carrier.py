@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
+from modelfetch.cores import Cores
 from modelfetch.gatherer import Gatherer
 from modelfetch.hubcall import user_agent
 from modelfetch.lanes import Lanes
@@ -36,6 +37,7 @@ class Carrier:
     def __init__(self, config: Config, offload: Offload, layout: Layout) -> None:
         self._config, self._offload, self._layout = config, offload, layout
         self._lanes = Lanes(config.connections, adaptive=config.adaptive, processors=processors())
+        self._cores = Cores(processors())
         self.bucket = TokenBucket(config.max_bytes_per_second)
         self._shared: Shared | None = None
 
@@ -65,7 +67,7 @@ class Carrier:
     def _begun(self, token: str | None, trust: ssl.SSLContext | None) -> Shared:
         if self._shared is None:
             transport = Transport(self._config, token, user_agent(self._config), trust)
-            self._shared = Shared(transport, self._offload, self._lanes, self.bucket)
+            self._shared = Shared(transport, self._offload, self._lanes, self._cores, self.bucket)
         return self._shared
 
     async def close(self) -> None:

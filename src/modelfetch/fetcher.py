@@ -181,7 +181,8 @@ class FileFetcher:
             if stop < min(position + HASH_LEAST, transfer.size_bytes):
                 await self._bell.wait()
                 continue
-            await self._shared.offload(partial.hash_into, hasher, Span(position, stop), block)
+            with self._shared.cores.hashing():
+                await self._shared.offload(partial.hash_into, hasher, Span(position, stop), block)
             position = stop
         return hasher.hexdigest()
 

@@ -2,13 +2,15 @@
 
 Bytes are collected to a piece, and a full piece is written at once, in the same thread: from the
 socket to the journal without a turn of the loop. The loop says how far to go, and which bytes are
-nobody else's to write; it hears what has come after `LINGER_SECONDS` at the latest. So a connection
-at full speed costs it a step for some megabytes, and a slow one a step for each arrival.
+nobody else's to write; it hears what has come each `LINGER_SECONDS`, and may let the thread go
+further meanwhile. So a connection at full speed costs it a step for some megabytes, and never waits
+for it; and a slow one costs a step for each arrival.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from modelfetch.core.pieces import PIECE_SIZE, piece_end
@@ -22,7 +24,7 @@ LINGER_SECONDS = 0.02
 
 
 class Intake:
-    """What has come of a body. One thread at a time.
+    """What has come of a body. One thread at a time; the loop looks at it meanwhile.
 
     Args:
         receive: Puts bytes into a buffer and returns how many: 0 when nothing came for so many
@@ -32,7 +34,9 @@ class Intake:
 
     Attributes:
         start, stop: What came and is not on disk is `[start, stop)`.
-        landed: What was written; whoever notes that takes it out.
+        until: Offset before which to end. It may be moved, either way, while `take` goes on.
+        landed: What was written; whoever notes that takes it out, from the left.
+        blocked: Seconds for which writes have waited for the disk.
     """
 
     def __init__(
@@ -44,37 +48,51 @@ class Intake:
         self._receive, self._partial = receive, partial
         self._buffer = memoryview(bytearray(min(span.size, PIECE_SIZE)))
         self._last = span.stop
-        self.start = self.stop = span.start
-        self.landed: list[Span] = []
+        self.start = self.stop = self.until = span.start
+        self.landed: deque[Span] = deque()
+        self.blocked = 0.0
 
     @property
     def is_empty(self) -> bool:
         """Whether all that came is on disk."""
         return self.start == self.stop
 
-    def take(self, until: int, seconds: float | None, gaps: Sequence[Span] | None = None) -> None:
-        """Receive until then, or until it has been a moment since the first byte.
+    def take(
+        self,
+        seconds: float | None,
+        gaps: Sequence[Span] | None = None,
+        tell: Callable[[], object] | None = None,
+    ) -> None:
+        """Receive up to `until`, or until it has been a moment since the first byte.
 
         Args:
-            until: Offset before which to end.
             seconds: How long to wait for the first byte; `None` for as long as patience is left.
-            gaps: What may be written, held bytes included: full pieces are. `None`: nothing, and
-                `until` is not beyond the piece.
+            gaps: What may be written, held bytes included: full pieces are. It may grow meanwhile.
+                `None`: nothing, and `until` is not beyond the piece.
+            tell: Called after each moment, instead of ending there; then only a moment in which
+                nothing comes is the end.
 
         Raises:
             StorageError: The file system refused.
             Exception: What `receive` raises.
         """
         ends_at = None
-        while self.stop < until:
+        while True:
+            if ends_at is not None and time.monotonic() >= ends_at:
+                if tell is None:
+                    return
+                tell()
+                ends_at, seconds = None, LINGER_SECONDS
+            if (until := self.until) <= self.stop:
+                return
             end = piece_end(self.stop, until)
             room = self._buffer[self.stop - self.start : end - self.start]
             if ends_at is None:
                 count = self._receive(room, seconds, LINGER_SECONDS)
                 ends_at = time.monotonic() + LINGER_SECONDS
             else:
-                left = ends_at - time.monotonic()
-                count = self._receive(room, left, left) if left > 0 else 0
+                left = max(0.0, ends_at - time.monotonic())
+                count = self._receive(room, left if tell is None else LINGER_SECONDS, left)
             if not count:
                 return
             self.stop += count
@@ -88,8 +106,10 @@ class Intake:
             StorageError: The file system refused.
         """
         begun, self.start = self.start, self.stop
+        since, used = time.monotonic(), time.thread_time()
         for gap in gaps:
             start, stop = max(gap.start, begun), min(gap.stop, self.stop)
             if start < stop:
                 self._partial.write(start, [self._buffer[start - begun : stop - begun]])
                 self.landed.append(Span(start, stop))
+        self.blocked += max(0.0, time.monotonic() - since - (time.thread_time() - used))

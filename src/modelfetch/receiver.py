@@ -1,8 +1,9 @@
 """The body of one response: how much to let come at once, and what to note of it.
 
 Two ways, by the speed. A slow connection *collects*: its thread comes back with each arrival, and a
-piece is reserved when it is full, and written. One that brings a piece in a moment *runs*: it
-reserves what a moment brings, and its thread receives and writes that without a word. In both:
+piece is reserved when it is full, and written. One that brings a piece in a moment *flows*: its
+thread receives and writes by itself, and what the next moments bring is reserved while it does.
+It takes turns with those who keep the processors busy too (`cores` says why). In both:
 
 * nothing is kept from the disk for longer than `HOLD_SECONDS` of a trickle, so that `kill -9` costs
   little at any speed;
@@ -12,9 +13,11 @@ reserves what a moment brings, and its thread receives and writes that without a
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
-from modelfetch.core.lease import Lease, Meter
+from modelfetch.core.lease import Lease, Meter, Pace, busy_share
 from modelfetch.core.pieces import PIECE_SIZE, piece_end
+from modelfetch.cores import Turn
 from modelfetch.crew import Crew
 from modelfetch.errors import NetworkError
 from modelfetch.hub import Source
@@ -28,8 +31,10 @@ __all__ = ["Receiver"]
 HOLD_SECONDS = 0.25
 # With a bound on the speed, no more than what it allows for so long is received at once.
 BOUNDED_SECONDS = 0.02
-# Memory is no matter here, but what nobody else may write meanwhile is.
-MOST_AT_ONCE = 8 << 20
+# So many moments are reserved ahead, since the loop may be late. Memory is no matter here, but what
+# nobody else may write meanwhile is.
+MOMENTS = 4
+MOST_AHEAD = 64 << 20
 # Shorter pauses are left to add up: the loop's timer is not finer.
 MIN_SLEEP = 0.005
 
@@ -44,25 +49,27 @@ class Receiver:
         lane: The right to have it.
         span: What its body holds.
         source: Where it comes from.
-        speed: Of its connection so far; 0 when unknown.
+        pace: What is known of its connection; it is measured on here.
 
     Attributes:
-        speed: The same, measured.
         is_hindered: Whether the job's own bound on the speed held it up.
     """
 
     def __init__(
         self, crew: Crew, reply: Reply, lease: Lease, lane: Lane, span: Span, source: Source,
-        speed: float,
+        pace: Pace,
     ) -> None:  # fmt: skip
         self._crew, self._shared, self._transfer = crew, crew.shared, crew.transfer
         self._reply, self._lease, self._lane = reply, lease, lane
         self._source, self._last = source, span.stop
-        self._now = asyncio.get_running_loop().time
+        self._loop = asyncio.get_running_loop()
+        self._now = self._loop.time
         self._intake = Intake(reply.receive, crew.partial, span)
-        self._meter = Meter(span.start, self._now())
-        self._waited = reply.waited
-        self.speed, self.is_hindered = speed, False
+        self._counted = span.start
+        self._waited, self._blocked = reply.waited, 0.0
+        self._heard_at = self._landed_at = self._now()
+        self._meter = Meter(span.start, self._heard_at)
+        self._pace, self.is_hindered = pace, False
 
     @property
     def _stop(self) -> int:
@@ -83,12 +90,12 @@ class Receiver:
                     await self._flow()
                 else:
                     await self._collect(held_since + HOLD_SECONDS - self._now())
-                count = self._intake.stop - before
-                if not count and self._reply.is_over:
+                has_come = self._intake.stop > before
+                if not has_come and self._reply.is_over:
                     host = self._reply.host
                     raise NetworkError(f"{host} ended the body early.", host=host)
-                await self._throttle(count)
-                is_flowing = bool(count) and self._is_fast
+                await self._throttle()
+                is_flowing = has_come and self._is_fast
                 if self._intake.is_empty or self._intake.start != begun:
                     held_since = self._now()
                 elif self._now() - held_since >= HOLD_SECONDS:
@@ -102,22 +109,63 @@ class Receiver:
 
     @property
     def _is_fast(self) -> bool:
-        return self._shared.most is None and self.speed * LINGER_SECONDS >= PIECE_SIZE
+        return self._shared.most is None and self._pace.speed * LINGER_SECONDS >= PIECE_SIZE
 
     async def _flow(self) -> None:
-        """Let a moment's worth of pieces come and be written without a word.
+        """Let pieces come and be written, for as long as they do."""
+        asked_at = self._now()
+        async with self._shared.cores.turn(self._rank, lambda: self._pace.share) as turn:
+            self._skip(self._now() - asked_at)
+            if not self._is_fast:
+                return
+            intake, gaps = self._intake, list[Span]()
+            intake.until = intake.start
+            self._let_come(gaps)
+            hear = partial(self._hear, turn, gaps)
+            tell = partial(self._loop.call_soon_threadsafe, hear)
+            try:
+                await self._reply.during(intake.take, LINGER_SECONDS, gaps, tell)
+            finally:
+                self._arrived()
+                self._note(gaps)
 
-        What may be written is reserved before, for no longer than that: were it kept while a
-        connection is silent, who fetches the same in its place could not write it.
+    def _rank(self) -> int:
+        return max(0, self._counted - self._transfer.done.frontier)
+
+    def _skip(self, seconds: float) -> None:
+        """Leave a time out of all that is measured."""
+        self._meter.skip(seconds)
+        self._lease.paused(seconds)
+        self._heard_at, self._landed_at = self._heard_at + seconds, self._now()
+
+    def _hear(self, turn: Turn, gaps: list[Span]) -> None:
+        """Note what a moment has brought, and let more come, or let it end."""
+        intake = self._intake
+        self._arrived()
+        self._note()
+        # The loop may have been late for the last moment, and early for this one.
+        is_slow = not self._is_fast or self._now() - self._landed_at >= 2 * LINGER_SECONDS
+        is_shorter = self._stop < intake.until  # what was cut off is not to be kept from others
+        if turn.is_over or is_slow or is_shorter or self._is_too_many():
+            intake.until = intake.stop
+        else:
+            self._let_come(gaps)
+
+    def _let_come(self, gaps: list[Span]) -> None:
+        """Reserve what the next moments bring.
+
+        And no more: were it kept while a connection is silent, who fetches the same in its place
+        could not write it.
         """
-        intake, moment = self._intake, min(int(self.speed * LINGER_SECONDS), MOST_AT_ONCE)
-        before, until = intake.stop, piece_end(intake.stop + moment, self._stop)
-        gaps = self._transfer.reserve(Span(intake.start, until))
-        try:
-            await self._reply.during(intake.take, until, LINGER_SECONDS, gaps)
-        finally:
-            self._arrived(intake.stop - before)
-            self._note(gaps)
+        intake = self._intake
+        ahead = min(int(self._pace.speed * LINGER_SECONDS) * MOMENTS, MOST_AHEAD)
+        until = max(intake.until, piece_end(intake.stop + ahead, self._stop))
+        for span in self._transfer.reserve(Span(intake.until, until)):
+            if gaps and gaps[-1].stop == span.start:
+                gaps[-1] = Span(gaps[-1].start, span.stop)
+            else:
+                gaps.append(span)
+        intake.until = min(until, self._stop)
 
     async def _collect(self, patience: float) -> None:
         """Wait for bytes, and write them when they fill a piece.
@@ -128,12 +176,13 @@ class Receiver:
         intake, before = self._intake, self._intake.stop
         end = piece_end(before, self._stop)
         most = self._shared.most
-        until = end if most is None else min(end, before + max(1, int(most * BOUNDED_SECONDS)))
+        bound = end if most is None else before + max(1, int(most * BOUNDED_SECONDS))
+        intake.until = min(end, bound)
         seconds = None if intake.is_empty else max(0.0, patience)
         try:
-            await self._reply.during(intake.take, until, seconds)
+            await self._reply.during(intake.take, seconds)
         finally:
-            self._arrived(intake.stop - before)
+            self._arrived()
         if intake.stop == end:
             await self._put_away()
 
@@ -148,26 +197,37 @@ class Receiver:
         finally:
             self._note(gaps)
 
-    def _arrived(self, count: int) -> None:
+    def _arrived(self) -> None:
+        # A thread may be at them.
+        stop, has_waited, blocked = self._intake.stop, self._reply.waited, self._intake.blocked
+        count, self._counted = stop - self._counted, stop
         if count:
             now = self._now()
+            waited, self._waited = has_waited - self._waited, has_waited
+            elapsed, self._heard_at = now - self._heard_at, now
+            self._pace.share = busy_share(
+                self._pace.share, elapsed, waited + blocked - self._blocked
+            )
+            self._blocked = blocked
             self._crew.progress.received += count
-            waited, self._waited = self._reply.waited - self._waited, self._reply.waited
+            self._shared.owed(count)
             self._lane.arrived(count, now, waited)
             self._crew.signer.arrived(self._source, count, now)
-            self._lease.arrived(self._intake.stop, now)
+            self._lease.arrived(stop, now)
 
-    def _note(self, gaps: list[Span]) -> None:
-        """Note what was written of `gaps`; the rest is free again."""
+    def _note(self, gaps: list[Span] | None = None) -> None:
+        """Note what was written; after the last write of `gaps`, the rest of them is free again."""
         now, intake, lease = self._now(), self._intake, self._lease
-        for span in intake.landed:
-            self._transfer.landed(lease, span, now)
-        intake.landed.clear()
-        lease.position = max(lease.position, intake.start)
-        self._transfer.unreserve(gaps)
+        if intake.landed:
+            self._landed_at = now
+        while intake.landed:
+            self._transfer.landed(lease, intake.landed.popleft(), now)
+        if gaps is not None:
+            lease.position = max(lease.position, intake.start)
+            self._transfer.unreserve(gaps)
         progress = self._crew.progress
         progress.landed = max(progress.landed, self._transfer.done.size)
-        self.speed = lease.speed = self._meter.speed(self.speed, intake.stop, now)
+        self._pace.speed = lease.speed = self._meter.speed(self._pace.speed, self._counted, now)
         self._crew.bell.ring()
         self._crew.look_for_slow(now)
 
@@ -176,8 +236,8 @@ class Receiver:
             return False  # it could only begin again
         return self._lane.must_leave(self._lease.seconds_left(self._now()))
 
-    async def _throttle(self, count: int) -> None:
-        wait = self._shared.owed(count)
+    async def _throttle(self) -> None:
+        wait = self._shared.owed()
         if wait >= HOLD_SECONDS:
             await self._put_away()
         if wait >= MIN_SLEEP:

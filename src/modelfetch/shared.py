@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from modelfetch.core.contest import MEASURE_SECONDS
 from modelfetch.core.pace import SpeedWindow, TokenBucket
 from modelfetch.core.tensors import Header
+from modelfetch.cores import Cores
 from modelfetch.errors import HubUnavailable, ModelFetchError, NetworkError, RateLimited
 from modelfetch.hub import Source
 from modelfetch.lanes import Lanes
@@ -239,6 +240,7 @@ class Shared:
 
     Attributes:
         lanes: The engine's connections.
+        cores: The processors for them.
         bucket: The bound on the engine's speed.
         waits: Until when (loop time) a host wants no requests.
         job: Whose view this is; connections are shared out by it.
@@ -248,6 +250,7 @@ class Shared:
     transport: Transport
     offload: Offload
     lanes: Lanes
+    cores: Cores
     bucket: TokenBucket
     waits: dict[str, float] = field(default_factory=dict)
     job: object = None

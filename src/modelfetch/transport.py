@@ -5,7 +5,7 @@ it is the only place where the token leaves the process for a file: to the Hub's
 other. So it is with the headers that the user sets.
 
 Who waits for a connection is a thread (`streams` says why), one for each request that is under way;
-on the loop there is one step for each megabyte. A URL is sent as it came: a signed one is a string
+on the loop there is one step for some megabytes. A URL is sent as it came: a signed one is a string
 of bytes. There are no cookies, and nothing is read from ~/.netrc.
 """
 

@@ -15,7 +15,7 @@ import random
 import time
 from collections.abc import AsyncIterator
 
-from modelfetch.core.lease import Lease
+from modelfetch.core.lease import Lease, Pace
 from modelfetch.core.ranges import Action, Verdict, judge, range_headers
 from modelfetch.core.retry import retry_after
 from modelfetch.crew import Crew
@@ -44,7 +44,8 @@ class Worker:
         self._shared, self._transfer = crew.shared, crew.transfer
         self._signer, self._progress, self._bell = crew.signer, crew.progress, crew.bell
         self._loop = asyncio.get_running_loop()
-        self._speed = self._latency = self._began = 0.0
+        self._pace = Pace()
+        self._latency = self._began = 0.0
         self._last = 0
         self._is_hindered = False
         self._source: Source | None = None
@@ -92,7 +93,7 @@ class Worker:
                     break
                 now = self._loop.time()
                 lease = self._transfer.lease(
-                    now, self._speed, lane.among, self._latency, self._last
+                    now, self._pace.speed, lane.among, self._latency, self._last
                 )
                 if lease is None:
                     break
@@ -110,7 +111,7 @@ class Worker:
             async with self._crew.request(lease):
                 await self._fetch(lease, source, lane)
         except TimeoutError:
-            self._speed, self._last = 0.0, 0  # of that connection; the next may lead elsewhere
+            self._pace, self._last = Pace(), 0  # of that connection; the next may lead elsewhere
             raise NetworkError(
                 f"{source.host} was far slower here than elsewhere.", host=source.host
             ) from None
@@ -137,11 +138,11 @@ class Worker:
                 return  # another connection is receiving the whole file already
             self._progress.single_stream = self._transfer.is_streaming
             self._signer.accepted(source, verdict.etag)
-            receiver = Receiver(self._crew, reply, lease, lane, verdict.span, source, self._speed)
+            receiver = Receiver(self._crew, reply, lease, lane, verdict.span, source, self._pace)
             try:
                 await receiver.run()
             finally:
-                self._speed, self._is_hindered = receiver.speed, receiver.is_hindered
+                self._is_hindered = receiver.is_hindered
 
     @contextlib.asynccontextmanager
     async def _answer(self, source: Source, asked: Span, lane: Lane) -> AsyncIterator[Reply]:

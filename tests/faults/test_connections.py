@@ -86,6 +86,18 @@ async def test_a_connection_that_is_far_slower_is_replaced_and_its_bytes_kept(
     assert hub.bytes_sent_twice(FILE) < MiB
 
 
+async def test_a_fast_connection_that_becomes_a_trickle_is_not_taken_for_fast(
+    hub: FakeHub, patient: Settings
+) -> None:
+    content = coded(24 * MiB)
+    hub.add(REPO, {FILE: content})
+    slow = Slow(100_000, after=2 * MiB)
+    hub.script(slow, when=lambda it: it.asked is not None and it.asked[0] >= 8 * MiB)
+    async with Engine(**patient(hub, connections=2, adaptive=False)) as engine:
+        async with asyncio.timeout(20):  # at that speed it would take a minute
+            assert_is(await (await engine.download(REPO, LABEL)).result(), content)
+
+
 async def test_the_speed_of_a_connection_that_was_replaced_is_not_that_of_the_next(
     hub: FakeHub, patient: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

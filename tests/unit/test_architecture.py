@@ -28,7 +28,7 @@ LAYERS = [
     ["netfaults", "direct"],
     ["hubsession", "transport", "background", "chooser", "cache"],
     ["hubcall", "hubtoken"],
-    ["hub", "search", "lanes"],
+    ["hub", "search", "lanes", "cores"],
     ["shared"],
     ["waiting"],
     ["adopter", "gauge", "crew", "intake"],
@@ -119,7 +119,9 @@ def test_asyncio_is_in_few_modules() -> None:
         for path in modules()
         if "asyncio" in imports_of(ast.parse(path.read_text())) and layer_of(path) != "testing"
     }
-    expected = "addresses offload connector transport calls background lanes shared crew receiver"
+    expected = (
+        "addresses offload connector transport calls background lanes cores shared crew receiver"
+    )
     expected += " worker fetcher gatherer frames aside beside metadata broadcast turns desk life"
     expected += " watch keeper engine blocking web cli"
     assert using == set(expected.split())

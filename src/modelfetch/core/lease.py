@@ -23,6 +23,8 @@ __all__ = [
     "MIN_SPLIT",
     "Lease",
     "Meter",
+    "Pace",
+    "busy_share",
     "lease_size",
     "mean_speed",
 ]
@@ -92,6 +94,10 @@ class Lease:
         self.position, self.since = max(self.position, stop), now
         self.front = max(self.front, self.position)
 
+    def paused(self, seconds: float) -> None:
+        """Record that nobody looked whether something had come, for so long."""
+        self.began, self.since = self.began + seconds, self.since + seconds
+
     def seconds_left(self, now: float) -> float:
         """Return how long it will take, as far as one can tell; it grows in a stall."""
         idle = now - self.since
@@ -120,6 +126,19 @@ class Lease:
         return on_piece if on_piece >= self.front + MIN_SPLIT else self.front + kept
 
 
+@dataclass(slots=True)
+class Pace:
+    """What is known of a connection, from one lease to the next.
+
+    Attributes:
+        speed: Bytes per second; 0 when unknown.
+        share: For which part of its time it wants a processor; 0 when unknown.
+    """
+
+    speed: float = 0.0
+    share: float = 0.0
+
+
 def lease_size(speed: float, latency: float = 0.0, last: int = 0) -> int:
     """Return the size of a lease: a power of two from `MIN_LEASE` to `MAX_LEASE`.
 
@@ -146,6 +165,10 @@ class Meter:
 
     def __init__(self, position: int, now: float) -> None:
         self._position, self._since = position, now
+
+    def skip(self, seconds: float) -> None:
+        """Leave out a time in which nobody looked whether something had come."""
+        self._since += seconds
 
     def speed(self, known: float, position: int, now: float) -> float:
         """Return the speed, now that all before `position` has arrived.
@@ -181,3 +204,19 @@ def mean_speed(speed: float, received: int, seconds: float) -> float:
     measured = received / max(seconds, 1e-6)
     kept = exp(-seconds / MEAN_SECONDS) if speed else 0.0
     return kept * speed + (1 - kept) * measured
+
+
+def busy_share(share: float, elapsed: float, waited: float) -> float:
+    """Return for which part of its time a connection wants a processor, after one measure more.
+
+    A mean like that of the speed: in single moments it waits for nothing or for all of the time,
+    as buffers are filled and emptied.
+
+    Args:
+        share: That part so far; 0 when unknown.
+        elapsed: Seconds since the last measure.
+        waited: For how many of them it waited for the network, or for the disk.
+    """
+    measured = 1 - min(1.0, waited / max(elapsed, 1e-6))
+    kept = exp(-elapsed / MEAN_SECONDS) if share else 0.0
+    return kept * share + (1 - kept) * measured

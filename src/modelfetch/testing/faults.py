@@ -67,6 +67,7 @@ class Reply:
         delay: Seconds before the first byte.
         has_length: Whether Content-Length is sent; chunked otherwise.
         rate: Bytes per second of the body; `None` for as fast as the connection may.
+        fast_bytes: What comes of the body before `rate` counts.
         before: Raw bytes ahead of the status line.
         head: Raw bytes in place of status line and fields; the body follows without any framing,
             and the connection ends with it.
@@ -85,6 +86,7 @@ class Reply:
     delay: float = 0.0
     has_length: bool = True
     rate: float | None = None
+    fast_bytes: int = 0
     before: bytes = b""
     head: bytes | None = None
     after: bytes = b""
@@ -274,13 +276,14 @@ class ChangedETag:
 
 @dataclass(frozen=True)
 class Slow:
-    """A body at so many bytes per second."""
+    """A body at so many bytes per second, but for the first `after` bytes of it."""
 
     rate: float
+    after: int = 0
 
     def apply(self, reply: Reply) -> Reply:
         """Return the reply with a speed."""
-        return replace(reply, rate=self.rate)
+        return replace(reply, rate=self.rate, fast_bytes=self.after)
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,10 @@ async def send(
     """
     record.status = reply.status
     await asyncio.sleep(reply.delay)
-    pace = _Pace(request, rate if reply.rate is None else lambda: reply.rate)
+    is_fast = reply.rate is None
+    pace = _Pace(
+        request, lambda: rate() if is_fast or record.sent < reply.fast_bytes else reply.rate
+    )
     if request.transport is not None and reply.before:
         request.transport.write(reply.before)
     if reply.head is not None:

@@ -8,6 +8,8 @@ from modelfetch.core.lease import (
     MIN_LEASE,
     MIN_SPLIT,
     Lease,
+    Meter,
+    busy_share,
     lease_size,
     mean_speed,
 )
@@ -42,6 +44,27 @@ def test_a_first_burst_is_not_taken_for_the_speed() -> None:
     assert lease_size(100.0 * MiB, last=4 * MiB) == 16 * MiB
     assert lease_size(100.0 * MiB, last=16 * MiB) == 64 * MiB
     assert lease_size(100.0 * MiB, last=1) == MIN_LEASE
+
+
+def test_a_time_in_which_nobody_looked_is_in_no_measure() -> None:
+    meter = Meter(0, NOW)
+    meter.skip(2.0)
+    assert meter.speed(0.0, MiB, NOW + 2.5) == 2 * MiB
+    lease = Lease(0, 10 * MiB, NOW, speed=2.0 * MiB)
+    lease.paused(2.0)
+    assert lease.seconds_left(NOW + 2.0) == 5.0
+    lease.landed(MiB, NOW + 2.5)
+    assert lease.pace(NOW + 2.5) == 2 * MiB
+
+
+def test_who_waits_wants_a_processor_for_the_rest_of_the_time() -> None:
+    share = busy_share(0.0, 0.02, 0.015)
+    assert share == pytest.approx(0.25), "the first measure counts in full"
+    assert 0.25 < busy_share(share, 0.02, 0.0) < 0.5, "a moment alone says little"
+    for _ in range(50):
+        share = busy_share(share, 0.02, 0.0)
+    assert share == pytest.approx(1.0, abs=0.01)
+    assert busy_share(0.0, 0.01, 0.02) == 0.0, "it had waited before"
 
 
 def test_the_speed_is_a_mean_that_follows() -> None:

@@ -1,0 +1,160 @@
+"""How far a thread may go by itself: as long as all goes well, and not a moment longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from modelfetch import intake as intake_module
+from modelfetch import receiver as module
+from modelfetch.core.lease import Lease, Pace
+from modelfetch.core.pieces import SpanSet
+from modelfetch.core.transfer import Transfer
+from modelfetch.cores import Cores
+from modelfetch.receiver import Receiver
+from modelfetch.shared import Bell, FileProgress
+from modelfetch.types import Span
+
+MiB = 1 << 20
+SIZE = 32 * MiB
+TRICKLE, TRICKLE_SECONDS = 1000, 0.004
+CONTENT = bytes(range(251)) * (SIZE // 251 + 1)
+
+
+class Line:
+    """A response whose bytes come at once, a mebibyte each time; the loop hears of each."""
+
+    host, is_over, waited = "cdn", False, 0.0
+
+    def __init__(self):
+        self._loop = asyncio.get_running_loop()
+        self._position = 0
+        self.calls, self.slow_from = 0, SIZE
+        self.at: dict[int, object] = {}
+
+    async def during(self, call, *args):
+        self.calls += 1
+        return await asyncio.to_thread(call, *args)
+
+    def receive(self, buffer, seconds, linger):
+        asyncio.run_coroutine_threadsafe(self._heard(), self._loop).result()
+        count = min(len(buffer), max(0, self.slow_from - self._position))
+        if not count:
+            time.sleep(TRICKLE_SECONDS)
+            count = min(len(buffer), TRICKLE)
+        buffer[:count] = CONTENT[self._position : self._position + count]
+        self._position += count
+        return count
+
+    async def _heard(self):
+        """What was told is heard by now."""
+        if (happens := self.at.pop(self._position, None)) is not None:
+            happens()
+
+
+class Disk:
+    def __init__(self):
+        self.content = bytearray(SIZE)
+
+    def write(self, offset, parts):
+        (part,) = parts
+        assert not any(self.content[offset : offset + len(part)]), "it was written before"
+        self.content[offset : offset + len(part)] = part
+
+
+class Scene:
+    def __init__(self, cores=None):
+        self.line, self.disk, self.transfer = Line(), Disk(), Transfer(SIZE, SpanSet())
+        self.most = None
+        nothing = SimpleNamespace(
+            arrived=lambda *_: None, must_leave=lambda _: False, take=lambda *_: 0.0
+        )
+        shared = SimpleNamespace(
+            cores=cores or Cores(2), most=None, owed=lambda count=0: 0.0, own=nothing
+        )
+        shared.offload = asyncio.to_thread
+        crew = SimpleNamespace(
+            shared=shared, transfer=self.transfer, partial=self.disk, progress=FileProgress(),
+            signer=nothing, bell=Bell(), look_for_slow=lambda _: None,
+        )  # fmt: skip
+        lease = self.transfer.lease(0.0, 0.0)
+        assert lease is not None
+        self.lease: Lease = lease
+        lease.stop = SIZE
+        pace = Pace(1e9, 1.0)
+        self.receiver = Receiver(
+            crew, self.line, lease, nothing, Span(0, SIZE), None, pace
+        )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def short_moments(monkeypatch):
+    monkeypatch.setattr(intake_module, "LINGER_SECONDS", 1e-9)
+    monkeypatch.setattr(module, "MOST_AHEAD", 2 * MiB)
+
+
+async def test_a_thread_goes_on_while_the_loop_lets_it():
+    scene = Scene()
+    await scene.receiver.run()
+    assert scene.disk.content == CONTENT[:SIZE]
+    assert scene.transfer.is_complete
+    assert scene.line.calls == 2, "the first piece, then all others"
+
+
+async def test_what_is_cut_off_is_free_for_others_a_moment_later(monkeypatch):
+    monkeypatch.setattr(module, "MOST_AHEAD", SIZE)
+    scene, cut, free = Scene(), Span(20 * MiB, SIZE), []
+    scene.line.at[4 * MiB] = lambda: setattr(scene.lease, "stop", cut.start)
+
+    def look():
+        free.extend(scene.transfer.reserve(cut))
+        scene.transfer.unreserve(free)
+
+    scene.line.at[8 * MiB] = look
+    await scene.receiver.run()
+    assert free == [cut]
+    assert scene.disk.content[: cut.start] == CONTENT[: cut.start]
+    assert not any(scene.disk.content[cut.start :])
+
+
+async def test_a_bound_on_the_speed_ends_what_goes_on_by_itself():
+    scene = Scene()
+    shared = scene.receiver._shared
+    scene.line.at[4 * MiB] = lambda: setattr(shared, "most", 1e9)
+    await scene.receiver.run()
+    assert scene.transfer.is_complete
+    assert scene.line.calls > 20, "a piece each"
+
+
+async def test_a_fast_connection_that_becomes_a_trickle_is_not_taken_for_fast(monkeypatch):
+    monkeypatch.setattr(intake_module, "LINGER_SECONDS", module.LINGER_SECONDS)
+    scene, speeds = Scene(), []
+    scene.line.slow_from = 4 * MiB
+    later = 4 * MiB + 100 * TRICKLE
+
+    def look():
+        speeds.append(scene.receiver._pace.speed)
+        scene.lease.stop = later
+
+    scene.line.at[later] = look
+    await scene.receiver.run()
+    assert 0 < speeds[0] < 30 * MiB
+
+
+async def test_who_is_nearer_to_the_front_has_the_processor_next():
+    cores = Cores(1)
+    scene, order = Scene(cores), []
+
+    async def other():
+        async with cores.turn(lambda: -1, lambda: 1.0):
+            order.append(scene.receiver._intake.stop)
+
+    scene.line.at[4 * MiB] = lambda: order.append(asyncio.ensure_future(other()))
+    await scene.receiver.run()
+    task, stopped_at = order
+    await task
+    assert 4 * MiB <= stopped_at <= 6 * MiB
+    assert scene.transfer.is_complete
