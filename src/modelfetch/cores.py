@@ -8,9 +8,10 @@ all: the file grows in as many places as there are connections, so its front, wh
 follows, comes slowly; and the hash has its part of a processor like everybody else. When the last
 byte is there half of the file may be left to hash, on one processor, with the others idle.
 
-So a hash that has something to do has a processor, and the rest go to those who are nearest to the
-front of their files. The others are not stopped for it: what they asked for fills the buffers of
-the kernel meanwhile, and after `PATIENCE_SECONDS` they have a moment whoever is in their way. Who
+So while a file is hashed as it comes, one processor is left to that, where there is more than one,
+and the rest go to those who are nearest to the front of their files: a hash that begins stops
+nobody, but nobody begins beside it who is too many. Who is not at work has his part in the kernel's
+buffers meanwhile, and after `PATIENCE_SECONDS` he has a moment whoever is in his way. Who
 waits for the network, or for the disk, for a part of his time wants no more than the other part of
 a processor: where those are what limits, nobody waits for a turn for longer than it takes to see.
 """
@@ -42,8 +43,9 @@ class Turn:
 
     @property
     def is_over(self) -> bool:
-        """Whether it is to be given back, and asked for again: others wait who are first.
+        """Whether it is to be given back, and asked for again.
 
+        So it is when others wait who are first, and after a moment for who began out of patience.
         To be asked each moment: what everybody wants changes, and somebody may begin for it.
         """
         return self._cores.is_over(self)
@@ -101,7 +103,10 @@ class Cores:
         """Return whether `turn`, which runs, is to end for one that waits."""
         self._admit()
         first = self._fitting([], [*self._running, *self._waiting])
-        return turn not in first and (turn._is_extra or any(it in first for it in self._waiting))
+        if turn in first:
+            turn._is_extra = False
+            return False
+        return turn._is_extra or any(it in first for it in self._waiting)
 
     def _fitting(self, there: list[Turn], others: list[Turn]) -> list[Turn]:
         """Return for which of `others` there is room beside those who are there; always for one."""
@@ -121,7 +126,9 @@ class Cores:
             asyncio.get_running_loop().call_soon(self._admit)
 
     def _admit(self) -> None:
-        for turn in self._fitting(self._running, self._waiting):
+        # Who has but a moment keeps nobody waiting.
+        lasting = [turn for turn in self._running if not turn._is_extra]
+        for turn in self._fitting(lasting, self._waiting):
             self._begin(turn)
 
     def _begin(self, turn: Turn) -> None:

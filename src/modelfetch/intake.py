@@ -21,6 +21,8 @@ __all__ = ["LINGER_SECONDS", "Intake"]
 
 # What is shown of the speed, and the search for a number of connections, are no finer than that.
 LINGER_SECONDS = 0.02
+# A write that does nothing for less than this may have waited for a processor as well.
+TELLING_SECONDS = 0.01
 
 
 class Intake:
@@ -36,7 +38,7 @@ class Intake:
         start, stop: What came and is not on disk is `[start, stop)`.
         until: Offset before which to end. It may be moved, either way, while `take` goes on.
         landed: What was written; whoever notes that takes it out, from the left.
-        blocked: Seconds for which writes have waited for the disk.
+        blocked: Seconds for which writes have waited for the disk, as far as it shows.
     """
 
     def __init__(
@@ -112,4 +114,5 @@ class Intake:
             if start < stop:
                 self._partial.write(start, [self._buffer[start - begun : stop - begun]])
                 self.landed.append(Span(start, stop))
-        self.blocked += max(0.0, time.monotonic() - since - (time.thread_time() - used))
+        idle = time.monotonic() - since - (time.thread_time() - used)
+        self.blocked += idle if idle >= TELLING_SECONDS else 0.0

@@ -5,8 +5,8 @@ piece is reserved when it is full, and written. One that brings a piece in a mom
 thread receives and writes by itself, and what the next moments bring is reserved while it does.
 It takes turns with those who keep the processors busy too (`cores` says why). In both:
 
-* nothing is kept from the disk for longer than `HOLD_SECONDS` of a trickle, so that `kill -9` costs
-  little at any speed;
+* nothing is kept from the disk for longer than `HOLD_SECONDS` of a trickle, and the wait for a turn
+  beside it, so that `kill -9` costs little at any speed;
 * whatever ends the request, what came is written first: also on cancellation.
 """
 
@@ -67,9 +67,10 @@ class Receiver:
         self._intake = Intake(reply.receive, crew.partial, span)
         self._counted = span.start
         self._waited, self._blocked = reply.waited, 0.0
+        self._written = span.start
         self._heard_at = self._landed_at = self._now()
         self._meter = Meter(span.start, self._heard_at)
-        self._pace, self.is_hindered = pace, False
+        self._pace, self._is_ending, self.is_hindered = pace, False, False
 
     @property
     def _stop(self) -> int:
@@ -119,7 +120,7 @@ class Receiver:
             if not self._is_fast:
                 return
             intake, gaps = self._intake, list[Span]()
-            intake.until = intake.start
+            intake.until, self._is_ending = intake.start, False
             self._let_come(gaps)
             hear = partial(self._hear, turn, gaps)
             tell = partial(self._loop.call_soon_threadsafe, hear)
@@ -133,7 +134,7 @@ class Receiver:
         return max(0, self._counted - self._transfer.done.frontier)
 
     def _skip(self, seconds: float) -> None:
-        """Leave a time out of all that is measured."""
+        """Leave a time out of all measures; what the kernel got meanwhile counts after it."""
         self._meter.skip(seconds)
         self._lease.paused(seconds)
         self._heard_at, self._landed_at = self._heard_at + seconds, self._now()
@@ -146,7 +147,9 @@ class Receiver:
         # The loop may have been late for the last moment, and early for this one.
         is_slow = not self._is_fast or self._now() - self._landed_at >= 2 * LINGER_SECONDS
         is_shorter = self._stop < intake.until  # what was cut off is not to be kept from others
-        if turn.is_over or is_slow or is_shorter or self._is_too_many():
+        # For good: the thread may be about to tell of another moment before it sees that.
+        self._is_ending |= turn.is_over or is_slow or is_shorter or self._is_too_many()
+        if self._is_ending:
             intake.until = intake.stop
         else:
             self._let_come(gaps)
@@ -218,8 +221,8 @@ class Receiver:
     def _note(self, gaps: list[Span] | None = None) -> None:
         """Note what was written; after the last write of `gaps`, the rest of them is free again."""
         now, intake, lease = self._now(), self._intake, self._lease
-        if intake.landed:
-            self._landed_at = now
+        if intake.start != self._written:
+            self._written, self._landed_at = intake.start, now
         while intake.landed:
             self._transfer.landed(lease, intake.landed.popleft(), now)
         if gaps is not None:

@@ -94,7 +94,7 @@ async def test_a_fast_connection_that_becomes_a_trickle_is_not_taken_for_fast(
     slow = Slow(100_000, after=2 * MiB)
     hub.script(slow, when=lambda it: it.asked is not None and it.asked[0] >= 8 * MiB)
     async with Engine(**patient(hub, connections=2, adaptive=False)) as engine:
-        async with asyncio.timeout(20):  # at that speed it would take a minute
+        async with asyncio.timeout(20):  # alone it would take a minute
             assert_is(await (await engine.download(REPO, LABEL)).result(), content)
 
 

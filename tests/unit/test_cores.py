@@ -12,6 +12,11 @@ from modelfetch import cores
 from modelfetch.cores import Cores, Turn
 
 
+@pytest.fixture(autouse=True)
+def no_end_of_patience(monkeypatch):
+    monkeypatch.setattr(cores, "PATIENCE_SECONDS", 600.0)
+
+
 class Crowd:
     """Those who ask for turns, each until it is told to end."""
 
@@ -141,6 +146,22 @@ async def test_nobody_waits_for_long_but_then_he_has_no_more_than_a_moment(monke
             assert str(them) == "a"
             assert turn.is_over
             assert not them.running["a"].is_over
+            await them.leave("a")
+            assert not turn.is_over, "nobody is in the way any more"
+            monkeypatch.setattr(cores, "PATIENCE_SECONDS", 600.0)
+            await them.come(b=3)
+            assert str(them) == "", "and now it has a turn as any other"
+
+
+async def test_who_began_out_of_patience_is_in_nobodys_way(monkeypatch):
+    async with crowd(2) as them:
+        await them.come(a=1, c=3)
+        monkeypatch.setattr(cores, "PATIENCE_SECONDS", 0.0)
+        async with them.cores.turn(lambda: 4, lambda: 1.0):
+            monkeypatch.setattr(cores, "PATIENCE_SECONDS", 600.0)
+            await them.leave("a")
+            await them.come(b=2)
+            assert str(them) == "bc"
 
 
 async def test_turns_survive_any_cancellation():

@@ -41,6 +41,7 @@ MIN_SPLIT = 256 << 10
 TELLING_BYTES = 64 << 10
 TELLING_SECONDS = 0.1
 MEAN_SECONDS = 0.1
+LEAST_SHARE = 0.001  # 0 is for what is not known
 FAR = 4.0
 """By this factor a connection is far slower than another: no noise, and no share of a line."""
 TRIED_SECONDS = 0.5
@@ -54,11 +55,11 @@ class Lease:
     Attributes:
         position: Offset of the next byte to land; all before it, from the lease's start, is done.
         stop: End of the lease. It may shrink while the lease is being fetched.
-        since: When it was granted, or bytes of it arrived or landed last.
+        since: When it was granted, or bytes of it arrived or landed last; pauses are left out.
         speed: Bytes per second of its connection; 0 when unknown.
         is_dropped: Whether its owner should end the request, whatever came of it.
         start: Where it began.
-        began: When it was granted.
+        began: When it was granted; pauses are left out.
         front: Offset of the next byte to arrive; what is between `position` and it is about to be
             written, and need not be fetched by another.
     """
@@ -219,4 +220,4 @@ def busy_share(share: float, elapsed: float, waited: float) -> float:
     """
     measured = 1 - min(1.0, waited / max(elapsed, 1e-6))
     kept = exp(-elapsed / MEAN_SECONDS) if share else 0.0
-    return kept * share + (1 - kept) * measured
+    return max(LEAST_SHARE, kept * share + (1 - kept) * measured)

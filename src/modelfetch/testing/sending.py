@@ -133,6 +133,9 @@ class _Pace:
 
     async def wait(self, sent: int) -> None:
         """Sleep until `sent` more bytes are within the rate, whatever it is by then."""
+        if not self._is_tight:  # it came as fast as it goes, and is paid for
+            self._bytes, self._at = 0.0, self._now()
+            return
         self._bytes -= sent
         while (rate := self._rate()) is not None:
             now = self._now()

@@ -64,7 +64,7 @@ def test_who_waits_wants_a_processor_for_the_rest_of_the_time() -> None:
     for _ in range(50):
         share = busy_share(share, 0.02, 0.0)
     assert share == pytest.approx(1.0, abs=0.01)
-    assert busy_share(0.0, 0.01, 0.02) == 0.0, "it had waited before"
+    assert 0 < busy_share(0.0, 0.01, 0.02) < 0.01, "it had waited before; 0 is not known"
 
 
 def test_the_speed_is_a_mean_that_follows() -> None:
