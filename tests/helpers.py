@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,3 +61,12 @@ async def until(events: Any, is_reached: Callable[[Any], bool]) -> None:
             await events.aclose()
             return
     raise AssertionError("the job ended before")
+
+
+async def cancelled_at_random(dice: random.Random, work: Callable[[int], Awaitable[None]]) -> None:
+    """Have six at work, cancel some of them at any moment, and wait for all."""
+    tasks = [asyncio.ensure_future(work(number)) for number in range(6)]
+    for _ in range(dice.randrange(8)):
+        dice.choice(tasks).cancel()
+        await asyncio.sleep(0)
+    await asyncio.gather(*tasks, return_exceptions=True)

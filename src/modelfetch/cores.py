@@ -134,5 +134,4 @@ class Cores:
     def _begin(self, turn: Turn) -> None:
         self._waiting.remove(turn)
         self._running.append(turn)
-        if not turn._begins.done():
-            turn._begins.set_result(None)
+        turn._begins.set_result(None)

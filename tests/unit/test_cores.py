@@ -7,6 +7,7 @@ import contextlib
 import random
 
 import pytest
+from tests.helpers import cancelled_at_random
 
 from modelfetch import cores
 from modelfetch.cores import Cores, Turn
@@ -174,11 +175,7 @@ async def test_turns_survive_any_cancellation():
                     await asyncio.sleep(0)
 
     for _ in range(200):
-        tasks = [asyncio.ensure_future(work(number)) for number in range(6)]
-        for _ in range(dice.randrange(8)):
-            dice.choice(tasks).cancel()
-            await asyncio.sleep(0)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled_at_random(dice, work)
     async with crowd(2) as them:
         them.cores = all_cores
         await them.come(a=1, b=2, c=3)

@@ -68,7 +68,6 @@ class Disk:
 class Scene:
     def __init__(self, cores=None):
         self.line, self.disk, self.transfer = Line(), Disk(), Transfer(SIZE, SpanSet())
-        self.most = None
         nothing = SimpleNamespace(
             arrived=lambda *_: None, must_leave=lambda _: False, take=lambda *_: 0.0
         )
@@ -85,9 +84,7 @@ class Scene:
         self.lease: Lease = lease
         lease.stop = SIZE
         pace = Pace(1e9, 1.0)
-        self.receiver = Receiver(
-            crew, self.line, lease, nothing, Span(0, SIZE), None, pace
-        )  # fmt: skip
+        self.receiver = Receiver(crew, self.line, lease, nothing, Span(0, SIZE), None, pace)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 
+from tests.helpers import cancelled_at_random
+
 from modelfetch.core.line import Rank
 from modelfetch.turns import Turns
 
@@ -24,10 +26,6 @@ async def test_turns_survive_any_cancellation() -> None:
                 running -= 1
 
     for _ in range(200):
-        tasks = [asyncio.ensure_future(work(number)) for number in range(6)]
-        for _ in range(dice.randrange(8)):
-            dice.choice(tasks).cancel()
-            await asyncio.sleep(0)
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancelled_at_random(dice, work)
         assert turns.waiting() == []
     assert (running, most) == (0, 2)

@@ -202,9 +202,7 @@ def mean_speed(speed: float, received: int, seconds: float) -> float:
     """
     if received < TELLING_BYTES and seconds < TELLING_SECONDS:
         return speed
-    measured = received / max(seconds, 1e-6)
-    kept = exp(-seconds / MEAN_SECONDS) if speed else 0.0
-    return kept * speed + (1 - kept) * measured
+    return _mean(speed, received / max(seconds, 1e-6), seconds)
 
 
 def busy_share(share: float, elapsed: float, waited: float) -> float:
@@ -219,5 +217,10 @@ def busy_share(share: float, elapsed: float, waited: float) -> float:
         waited: For how many of them it waited for the network, or for the disk.
     """
     measured = 1 - min(1.0, waited / max(elapsed, 1e-6))
-    kept = exp(-elapsed / MEAN_SECONDS) if share else 0.0
-    return max(LEAST_SHARE, kept * share + (1 - kept) * measured)
+    return max(LEAST_SHARE, _mean(share, measured, elapsed))
+
+
+def _mean(known: float, measured: float, seconds: float) -> float:
+    """Return a mean over about `MEAN_SECONDS` after one measure more; of 0, nothing is known."""
+    kept = exp(-seconds / MEAN_SECONDS) if known else 0.0
+    return kept * known + (1 - kept) * measured

@@ -40,9 +40,9 @@ async def send(
     """
     record.status = reply.status
     await asyncio.sleep(reply.delay)
-    is_fast = reply.rate is None
+    is_slow = reply.rate is not None
     pace = _Pace(
-        request, lambda: rate() if is_fast or record.sent < reply.fast_bytes else reply.rate
+        request, lambda: reply.rate if is_slow and record.sent >= reply.fast_bytes else rate()
     )
     if request.transport is not None and reply.before:
         request.transport.write(reply.before)
@@ -133,11 +133,9 @@ class _Pace:
 
     async def wait(self, sent: int) -> None:
         """Sleep until `sent` more bytes are within the rate, whatever it is by then."""
-        if not self._is_tight:  # it came as fast as it goes, and is paid for
-            self._bytes, self._at = 0.0, self._now()
-            return
         self._bytes -= sent
-        while (rate := self._rate()) is not None:
+        # What was sent before there was a rate owes nothing to it.
+        while self._is_tight and (rate := self._rate()) is not None:
             now = self._now()
             earned = self._bytes + (now - self._at) * rate
             self._bytes, self._at = min(earned, _BURST_SECONDS * rate), now
