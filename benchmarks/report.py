@@ -14,7 +14,7 @@ from benchmarks.machine import python
 from benchmarks.measure import Result
 
 _COLUMNS = (
-    "", "seconds to verified files", "of it hashing after", "ours / theirs", "CPU s/GB",
+    "", "runs", "seconds to verified files", "of it hashing after", "ours / theirs", "CPU s/GB",
     "peak MB", "requests", "sent/size",
 )  # fmt: skip
 
@@ -94,6 +94,10 @@ class CaseReport:
     def _has_faults(self) -> bool:
         return any(it.without_faults is not None for round_ in self.rounds for it in round_)
 
+    def seconds_of(self, name: str) -> list[float]:
+        """Return how long each run of a contender took, those that failed too."""
+        return [result.seconds for result in self._of(name)]
+
     def _of(self, name: str) -> list[Result]:
         return [result for round_ in self.rounds for result in round_ if result.contender == name]
 
@@ -108,9 +112,10 @@ class CaseReport:
         bad = [result.failure for result in mine if result.failure is not None]
         reasons = "; ".join(dict.fromkeys(reason.replace("|", "/") for reason in bad))
         if not good:
-            return f"| {name} | failed: {reasons} |" + " |" * (width - 2)
+            return f"| {name} | {len(mine)} | failed: {reasons} |" + " |" * (width - 3)
         cells = [
             name + (f" ({len(bad)} of {len(mine)} failed: {reasons})" if bad else ""),
+            str(len(mine)),
             spread([result.seconds for result in good], "{:.2f}"),
             self._hashing(name, good),
             spread(self._ratios(name), "{:.2f}"),

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from benchmarks.cases import Case, Stage, staged
-from benchmarks.contenders import Contender
+from benchmarks.contenders import OURS, Contender
 from benchmarks.measure import Outcome, Result, run
 from benchmarks.report import CaseReport
 
-# Those who need long enough for noise not to matter have fewer rounds.
-SLOW_SECONDS, SLOW_ROUNDS = 30.0, 3
+# Runs that are enough for who needs more than so many times the fastest's time: where the answer is
+# a third or a tenth, noise does not change it.
+FAR_BEHIND = ((10.0, 1), (2.0, 3))
 QUICK_LIMIT = 15.0  # with `--quick`, a run of so many seconds has failed
 
 _T = TypeVar("_T")
@@ -48,7 +49,7 @@ def run_case(
             {it.name for it in taking if it.verifies},
         )  # fmt: skip
         for number in range(rounds):
-            order = [it for it in shifted(taking, number) if not _is_known(it.name, report)]
+            order = [it for it in shifted(taking, number) if not is_known(it.name, report)]
             results = [_run(case, it, stage, folder / "run", number) for it in order]
             report.rounds.append(results)
             told = ", ".join(
@@ -65,10 +66,21 @@ def shifted(kinds: Sequence[_T], number: int) -> list[_T]:
     return [*kinds[by:], *kinds[:by]]
 
 
-def _is_known(name: str, report: CaseReport) -> bool:
-    """Whether another run of a contender would tell nothing that is worth its time."""
-    seconds = [it.seconds for round_ in report.rounds for it in round_ if it.contender == name]
-    return len(seconds) >= SLOW_ROUNDS and statistics.median(seconds) > SLOW_SECONDS
+def is_known(name: str, report: CaseReport) -> bool:
+    """Return whether another run of a contender would tell nothing that is worth its time.
+
+    That is never so of ours, since the ratios of all others are with the same round's.
+    """
+    runs = report.seconds_of(name)
+    if OURS in name or not runs:
+        return False
+    fastest = min(
+        statistics.median(report.seconds_of(it))
+        for it in report.commands.keys() - report.yardsticks
+        if report.seconds_of(it)
+    )
+    times = statistics.median(runs) / fastest
+    return any(times > far and len(runs) >= enough for far, enough in FAR_BEHIND)
 
 
 def _run(case: Case, contender: Contender, stage: Stage, folder: Path, number: int) -> Result:

@@ -11,7 +11,7 @@ from benchmarks.contenders import CONTENDERS
 from benchmarks.measure import Result
 from benchmarks.plots import bars
 from benchmarks.report import CaseReport, commands_to_markdown
-from benchmarks.rounds import shifted
+from benchmarks.rounds import is_known, shifted
 from benchmarks.tasks import Task, Wanted
 
 KNOWN = {contender.name: contender for contender in CONTENDERS}
@@ -40,7 +40,7 @@ def test_what_is_stored_later_keeps_the_other_cases(tmp_path) -> None:
     text = (tmp_path / "results.md").read_text()
     assert text.index("(a) a case") < text.index("(b) measured again")
     assert text.count("a machine") == 1
-    assert "| curl | 2.00" in text
+    assert "| curl | 1 | 2.00" in text
     assert "another" not in text
 
 
@@ -72,8 +72,8 @@ def test_ratios_are_of_pairs_of_the_same_round_and_not_of_the_medians() -> None:
         [Result("modelfetch", 6.0), Result("curl", 3.0)],
         [Result("curl", 3.0), Result("modelfetch", 2.4)],
     )
-    assert row(made, "curl")[3] == "0.80 (0.50 to 2.00)"
-    assert row(made, "modelfetch")[3] == ""
+    assert row(made, "curl")[4] == "0.80 (0.50 to 2.00)"
+    assert row(made, "modelfetch")[4] == ""
 
 
 def test_a_round_without_one_of_the_two_has_no_ratio() -> None:
@@ -81,14 +81,14 @@ def test_a_round_without_one_of_the_two_has_no_ratio() -> None:
         [Result("modelfetch", 1.0), Result("curl", 2.0)],
         [Result("modelfetch", 6.0, failure="no"), Result("curl", 2.0)],
     )
-    assert row(made, "curl")[3] == "0.50 (0.50 to 0.50)"
-    assert row(made, "modelfetch (1 of 2 failed: no)")[1] == "1.00 (1.00 to 1.00)"
+    assert row(made, "curl")[4] == "0.50 (0.50 to 0.50)"
+    assert row(made, "modelfetch (1 of 2 failed: no)")[2] == "1.00 (1.00 to 1.00)"
 
 
 def test_cpu_is_per_gigabyte_and_the_wire_per_size() -> None:
     result = Result("curl", 2.0, 0.5, 3.0, 64_000_000, 17, 1_100_000_000)
     assert row(report([result]), "curl") == [
-        "curl", "2.00 (2.00 to 2.00)", "0.50", "", "3.00", "64", "17", "1.100",
+        "curl", "1", "2.00 (2.00 to 2.00)", "0.50", "", "3.00", "64", "17", "1.100",
     ]  # fmt: skip
 
 
@@ -97,9 +97,9 @@ def test_the_table_says_who_verifies_who_was_hashed_and_who_left_nothing() -> No
         [Result("modelfetch", 1.0), Result("curl", 2.0, 0.25), Result("nowhere", 1.0)],
         yardsticks=("nowhere",),
     )
-    assert row(made, "modelfetch")[2] == "verifies itself"
-    assert row(made, "curl")[2] == "0.25"
-    assert row(made, "nowhere")[2] == "writes and verifies nothing"
+    assert row(made, "modelfetch")[3] == "verifies itself"
+    assert row(made, "curl")[3] == "0.25"
+    assert row(made, "nowhere")[3] == "writes and verifies nothing"
 
 
 def test_who_never_ends_right_is_last_with_the_reasons() -> None:
@@ -107,7 +107,7 @@ def test_who_never_ends_right_is_last_with_the_reasons() -> None:
         [Result("axel", 1.0, failure="a|b"), Result("curl", 2.0)],
         [Result("axel", 1.0, failure="other"), Result("curl", 2.0)],
     )
-    assert row(made, "axel")[1] == "failed: a/b; other"
+    assert row(made, "axel")[2] == "failed: a/b; other"
     assert made.to_markdown().strip().splitlines()[-1].startswith("| axel")
 
 
@@ -132,6 +132,26 @@ def test_everybody_is_first_once() -> None:
     rounds = [shifted(CONTENDERS, number) for number in range(len(CONTENDERS))]
     assert {round_[0].name for round_ in rounds} == {it.name for it in CONTENDERS}
     assert all(len(round_) == len(CONTENDERS) for round_ in rounds)
+
+
+def test_who_is_far_behind_has_fewer_runs_and_ours_has_all() -> None:
+    times = {
+        "curl": 1.0,
+        "modelfetch": 12.0,
+        "axel": 1.9,
+        "aria2c": 2.1,
+        "wget2": 10.1,
+        "line": 0.1,
+    }
+    one = [Result(name, seconds) for name, seconds in times.items()]
+    made = [report(*[one] * count, yardsticks=("line",)) for count in (0, 1, 2, 3)]
+    known = [{name for name in times if is_known(name, it)} for it in made]
+    assert known == [set(), {"wget2"}, {"wget2"}, {"wget2", "aria2c"}]
+
+
+def test_how_many_runs_a_median_is_of_is_told() -> None:
+    made = report([Result("curl", 1.0), Result("axel", 3.0)], [Result("curl", 2.0)])
+    assert (row(made, "curl")[1], row(made, "axel")[1]) == ("2", "1")
 
 
 @pytest.fixture
