@@ -16,17 +16,19 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks import again, firstbyte, growth, resume, rss, startup
+from benchmarks import again, firstbyte, growth, lag, resume, rss, startup
 from benchmarks.cases import CASES
 from benchmarks.contenders import CONTENDERS, another_version
 from benchmarks.hashing import fastest
-from benchmarks.machine import described, ensure_tools, warm
+from benchmarks.machine import described, ensure_tools, find, version_of, warm
 from benchmarks.memory import is_lent
 from benchmarks.report import CaseReport, commands_to_markdown
 from benchmarks.rounds import run_case
 
-# The cases of the engine itself; (m) is `python -m benchmarks.lag`.
-OWN = {"i": firstbyte, "j": again, "k": resume, "n": growth, "o": startup, "r": rss}
+# The cases of the engine itself.
+OWN = {
+    "i": firstbyte, "j": again, "k": resume, "m": lag, "n": growth, "o": startup, "r": rss,
+}  # fmt: skip
 RUNS = Path(__file__).parent / "runs"
 _ABOUT = (
     "Medians, with the smallest and the largest. A ratio compares runs of the same round; below 1 "
@@ -58,6 +60,7 @@ def main() -> None:
             if is_lent()
             else []
         ),
+        f"served by nginx {version_of([find('nginx') or 'nginx', '-v'])}",
         f"those that do not verify are followed by {fastest()}, the fastest hash here",
         *([f"not here: {', '.join(absent)}"] if absent else []),
         *(f"not here: case ({letter}), {why}" for letter, why in obstacles.items() if why),
@@ -126,8 +129,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="default 7, or 1 with --quick")
     parser.add_argument("--quick", action="store_true", help="smaller files and one round")
     parser.add_argument("--folder", type=Path, help="where files are put; default: temporary")
-    parser.add_argument("--store", type=Path, default=today, help="default: %(default)s")
+    parser.add_argument("--store", type=Path, help=f"default: {today}, with --quick {today}-quick")
     options = parser.parse_args()
+    options.store = options.store or (Path(f"{today}-quick") if options.quick else today)
     options.own = [letter for letter in OWN if letter in options.cases]
     if options.quick and options.cases == letters:
         options.own.remove("n")  # many sizes, jobs and files take their time

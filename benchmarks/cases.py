@@ -100,8 +100,8 @@ CASES = [
     Case("h1", "200 small files, TLS", 256 << 10, 256 << 10, files=200),
     Case("h2", "12 shards, TLS", 64 * MiB, 4 * MiB, files=12),
     Case(
-        "l", "200 small files, one in a hundred requests fails (reset, short body, 503, stall)",
-        512 << 10, 128 << 10, tls=False, files=200, fails=True, time_limit=30.0,
+        "l", "400 small files, one in a hundred requests fails (reset, short body, 503, stall)",
+        256 << 10, 64 << 10, tls=False, files=400, fails=True, time_limit=60.0,
     ),
 ]  # fmt: skip
 
@@ -171,7 +171,12 @@ def staged(case: Case, folder: Path, size: int) -> Iterator[Stage]:
         hub = stack.enter_context(running_hub(REPO, listed, sends=case.fails))
         base = f"{hub.endpoint}/{REPO}/resolve/main"
         wanted = tuple(
-            Wanted(f"{base}/{file.path}" if case.through_hub else file.url, file.path, file.sha256)
+            Wanted(
+                f"{base}/{file.path}" if case.through_hub else file.url,
+                file.path,
+                file.sha256,
+                file.size,
+            )
             for file in listed
         )
         yield Stage(

@@ -103,15 +103,17 @@ def aria2c(task: Task) -> Command:
     waits = [] if task.patience is None else [
         f"--timeout={task.patience:.0f}", f"--max-tries={TRIES}", "--retry-wait=1",
     ]  # fmt: skip
-    common = ["aria2c", "-q", f"-x{CONNECTIONS}", f"-s{CONNECTIONS}", *trusted, *waits]
-    common += ["-d", str(task.folder)]
+    common = ["aria2c", "-q", *trusted, *waits, "-d", str(task.folder)]
     if len(task.files) == 1:
         file = task.only
-        return Command([*common, "-o", file.name, f"--checksum=sha-256={file.sha256}", file.url])
+        # It splits nothing that is smaller than 40 MB, unless told to.
+        splits = [f"-x{CONNECTIONS}", f"-s{CONNECTIONS}", "-k1M"]
+        checked = ["-o", file.name, f"--checksum=sha-256={file.sha256}", file.url]
+        return Command([*common, *splits, *checked])
     listed = "".join(
         f"{file.url}\n  out={file.name}\n  checksum=sha-256={file.sha256}\n" for file in task.files
     )
-    return Command([*common, f"-j{CONNECTIONS}", "-i", "-"], listed)
+    return Command([*common, "-x1", "-s1", f"-j{CONNECTIONS}", "-i", "-"], listed)
 
 
 def curl(task: Task) -> Command:
@@ -142,7 +144,8 @@ def wget2(task: Task) -> Command:
     common = ["wget2", "-q", f"--max-threads={CONNECTIONS}", *trusted, *waits]
     if len(task.files) == 1:
         out = str(task.folder / task.only.name)
-        return Command([*common, "--chunk-size=32M", "-O", out, task.only.url])
+        chunk = -(-task.only.size // CONNECTIONS)
+        return Command([*common, f"--chunk-size={chunk}", "-O", out, task.only.url])
     # It hangs with a list on stdin (1.99.1), but not if that is a file.
     listed = "".join(f"{file.url}\n" for file in task.files)
     return Command([*common, "-P", str(task.folder), "-i", "/dev/stdin"], listed)

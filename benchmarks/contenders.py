@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import commands
-from benchmarks.machine import find, python_version_of, version_of
+from benchmarks.machine import find, ours, python_version_of, version_of
 from benchmarks.tasks import CONNECTIONS, REPO, Command, Task, Wanted
 
 __all__ = ["CONNECTIONS", "CONTENDERS", "OURS", "REPO", "Command", "Contender", "Task", "Wanted"]
@@ -55,8 +55,8 @@ def another_version(source: Path) -> Contender:
 
 
 CONTENDERS = [
-    Contender(OURS, commands.modelfetch, True, _package("modelfetch")),
-    Contender("modelfetch (library)", commands.library, True, _package("modelfetch")),
+    Contender(OURS, commands.modelfetch, True, ours),
+    Contender("modelfetch (library)", commands.library, True, ours),
     Contender("huggingface_hub", commands.huggingface_hub, False, _package("huggingface_hub")),
     Contender("hf_transfer", commands.hf_transfer, False, _package("hf_transfer")),
     Contender("aria2c", commands.aria2c, True, _program("aria2c")),

@@ -33,6 +33,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -43,6 +44,7 @@ from benchmarks.contenders import REPO
 from benchmarks.machine import described, ensure_tools, python
 from benchmarks.rounds import shifted
 from benchmarks.servers import free_port
+from benchmarks.single import table
 from modelfetch.aside import NICENESS
 from modelfetch.memory import processors
 
@@ -72,23 +74,33 @@ finally:
 def main() -> None:
     options = _arguments()
     ensure_tools()
-    machine = described()
-    print(machine, flush=True)
+    environment = described()
+    print(environment, flush=True)
+    case = _case(is_linked=options.link)
     with tempfile.TemporaryDirectory(prefix="lag-", dir=options.folder) as folder:
-        served = Path(folder, "served")
-        served.mkdir()
-        case = replace(_case(is_linked=options.link), steps_back=True)
-        with staged(case, served, options.size_mb << 20) as stage:
-            rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-            for number in range(options.rounds):
-                for kind in shifted(KINDS, number):
-                    with stage.settled(Path(folder)):
-                        rows[kind].append(_measured(kind, stage, Path(folder)))
-                    print(f"{kind}: {_shown(rows[kind][-1])}", file=sys.stderr, flush=True)
-    _show(rows)
+        raw = _run(case, options.size_mb, options.rounds, Path(folder))
+    print("\n" + to_markdown(raw))
     if options.json:
-        summary = {"machine": machine, "size_mb": options.size_mb, "rounds": rows}
-        options.json.write_text(json.dumps({**summary, "added": _added(rows)}, indent=1))
+        options.json.write_text(json.dumps({"environment": environment, **raw}, indent=1) + "\n")
+
+
+def measure(*, quick: bool, folder: Path) -> dict[str, Any]:
+    """Return `{"title", "size_mb", "rounds": {kind: [row]}, "added"}`, of times in ms."""
+    size_mb, rounds = (256, 1) if quick else (2048, 5)
+    return _run(_case(is_linked=False), size_mb, rounds, folder)
+
+
+def _run(case: Case, size_mb: int, rounds: int, folder: Path) -> dict[str, Any]:
+    served = folder / "served"
+    served.mkdir()
+    rows: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    with staged(replace(case, steps_back=True), served, size_mb << 20) as stage:
+        for number in range(rounds):
+            for kind in shifted(KINDS, number):
+                with stage.settled(folder):
+                    rows[kind].append(_measured(kind, stage, folder))
+                print(f"{kind}: {_shown(rows[kind][-1])}", file=sys.stderr, flush=True)
+    return {"title": case.title, "size_mb": size_mb, "rounds": rows, "added": _added(rows)}
 
 
 def _case(*, is_linked: bool) -> Case:
@@ -223,20 +235,25 @@ def _added(rows: dict[str, list[dict[str, float]]]) -> dict[str, dict[str, float
     }
 
 
-def _show(rows: dict[str, list[dict[str, float]]]) -> None:
+def to_markdown(raw: dict[str, Any]) -> str:
+    """Return the tables."""
+    rows, added = raw["rounds"], raw["added"]
     columns = list(rows[NOTHING][0])
-    titles = (_titled(column) for column in columns)
-    print("\n| medians | " + " | ".join(titles) + " |")
-    print("|---" * (len(columns) + 1) + "|")
-    for kind, found in rows.items():
-        medians = [statistics.median(row[c] for row in found) for c in columns]
-        print(f"| {kind} | " + " | ".join(f"{value:.2f}" for value in medians) + " |")
-    print("\n| added to the same host when idle, ms | " + " | ".join(ADDED) + " |")
-    print("|---" * (len(ADDED) + 1) + "|")
-    added = _added(rows)
-    for kind, row in added.items():
-        parts = (f"{row[c]:+.2f} ({_share(row[c], added[PEER][c])})" for c in ADDED)
-        print(f"| {kind} | " + " | ".join(parts) + " |")
+    medians = [
+        [kind, *(f"{statistics.median(row[c] for row in found):.2f}" for c in columns)]
+        for kind, found in rows.items()
+    ]
+    parts = [
+        [kind, *(f"{row[c]:+.2f} ({_share(row[c], added[PEER][c])})" for c in ADDED)]
+        for kind, row in added.items()
+    ]
+    rounds = len(rows[NOTHING])
+    return (
+        f"### {raw['title']}, {raw['size_mb']} MiB, {rounds} rounds\n\n"
+        + table(["medians", *map(_titled, columns)], medians)
+        + "\n"
+        + table(["added to the same host when idle, ms", *ADDED], parts)
+    )
 
 
 def _titled(column: str) -> str:

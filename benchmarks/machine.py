@@ -77,6 +77,16 @@ def python_version_of(package: str) -> str | None:
         return None
 
 
+def ours() -> str:
+    """Return our version, with the commit of a checkout: many have the same number."""
+    root, number = Path(__file__).parent.parent, python_version_of("modelfetch")
+    words = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty"]
+    if find("git") is None:
+        return f"{number}"
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    return f"{number} ({done.stdout.strip()})" if done.stdout.strip() else f"{number}"
+
+
 def warm(modules: Sequence[str]) -> None:
     """Import Python packages once, so that nobody's first run compiles them.
 

@@ -24,12 +24,8 @@ class Mishaps:
         self._asked = self._kind = 0
 
     def begin(self, round_number: int) -> None:
-        """Count from 0 again.
-
-        Kinds take turns within a round and from one round to the next: each of them is in one of
-        every two rounds of 200 requests.
-        """
-        self._asked, self._kind = 0, 2 * round_number
+        """Count from 0 again. In 400 requests is each kind once, in another order each time."""
+        self._asked, self._kind = 0, round_number
 
     def apply(self, reply: Reply) -> Reply:
         """Answer as is right, or not."""

@@ -94,16 +94,16 @@ class CaseReport:
     def _has_faults(self) -> bool:
         return any(it.without_faults is not None for round_ in self.rounds for it in round_)
 
-    def seconds_of(self, name: str) -> list[float]:
-        """Return how long each run of a contender took, those that failed too."""
-        return [result.seconds for result in self._of(name)]
+    def good_seconds_of(self, name: str) -> list[float]:
+        """Return how long each run of a contender took that did not fail."""
+        return [result.seconds for result in self._of(name) if result.failure is None]
 
     def _of(self, name: str) -> list[Result]:
         return [result for round_ in self.rounds for result in round_ if result.contender == name]
 
     def _place(self, name: str) -> float:
         """Return by what rows are sorted: those that failed come last."""
-        seconds = [result.seconds for result in self._of(name) if result.failure is None]
+        seconds = self.good_seconds_of(name)
         return statistics.median(seconds) if seconds else float("inf")
 
     def _row(self, name: str, width: int) -> str:

@@ -75,7 +75,7 @@ def measure(*, quick: bool, folder: Path) -> dict[str, Any]:
             for name, (command, verifies) in _programs().items():
                 place = folder / f"{name.replace(' ', '')}-{number}"
                 place.mkdir()
-                task = Task(hub.endpoint, (Wanted(url, FILE, content.sha256),), place)
+                task = Task(hub.endpoint, (Wanted(url, FILE, content.sha256, content.size),), place)
                 result = _once(hub, command(task), place, content, verifies)
                 rows.setdefault(name, []).append(result)
     return {"size": content.size, "rate": RATE, "rows": rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 import shutil
 import statistics
@@ -16,8 +17,9 @@ from benchmarks.measure import Outcome, Result, run
 from benchmarks.report import CaseReport
 
 # Runs that are enough for who needs more than so many times the fastest's time: where the answer is
-# a third or a tenth, noise does not change it.
-FAR_BEHIND = ((10.0, 1), (2.0, 3))
+# a half or a tenth, noise does not change it. Of who is done sooner, more cost next to nothing.
+FAR_BEHIND = ((10.0, 1), (1.5, 3))
+LONG_SECONDS = 5.0
 QUICK_LIMIT = 15.0  # with `--quick`, a run of so many seconds has failed
 
 _T = TypeVar("_T")
@@ -49,7 +51,8 @@ def run_case(
             {it.name for it in taking if it.verifies},
         )  # fmt: skip
         for number in range(rounds):
-            order = [it for it in shifted(taking, number) if not is_known(it.name, report)]
+            known = {it.name for it in taking if not case.fails and is_known(it.name, report)}
+            order = shuffled([it for it in taking if it.name not in known], number)
             results = [_run(case, it, stage, folder / "run", number) for it in order]
             report.rounds.append(results)
             told = ", ".join(
@@ -66,21 +69,27 @@ def shifted(kinds: Sequence[_T], number: int) -> list[_T]:
     return [*kinds[by:], *kinds[:by]]
 
 
+def shuffled(kinds: Sequence[_T], number: int) -> list[_T]:
+    """Return the order of a round: mixed, so that nobody always follows the same one."""
+    return random.Random(number).sample(kinds, len(kinds))
+
+
 def is_known(name: str, report: CaseReport) -> bool:
     """Return whether another run of a contender would tell nothing that is worth its time.
 
-    That is never so of ours, since the ratios of all others are with the same round's.
+    That is never so of ours, since the ratios of all others are with the same round's, nor of the
+    best of the others, whom those are about.
     """
-    runs = report.seconds_of(name)
-    if OURS in name or not runs:
-        return False
-    fastest = min(
-        statistics.median(report.seconds_of(it))
+    medians = {
+        it: statistics.median(seconds)
         for it in report.commands.keys() - report.yardsticks
-        if report.seconds_of(it)
-    )
-    times = statistics.median(runs) / fastest
-    return any(times > far and len(runs) >= enough for far, enough in FAR_BEHIND)
+        if (seconds := report.good_seconds_of(it))
+    }
+    best = min((it for it in medians if OURS not in it), key=medians.__getitem__, default=name)
+    if OURS in name or name == best or medians.get(name, 0.0) <= LONG_SECONDS:
+        return False
+    times, runs = medians[name] / min(medians.values()), len(report.good_seconds_of(name))
+    return any(times > far and runs >= enough for far, enough in FAR_BEHIND)
 
 
 def _run(case: Case, contender: Contender, stage: Stage, folder: Path, number: int) -> Result:

@@ -39,10 +39,16 @@ http {{
   server {{
     listen {address}:{port}{tls};
     {certificate}
+    add_header Content-Disposition inline;
     root {files};
     location / {{ {limit} }}
   }}
 }}
+"""
+# As the Hub's CDN has it, and not as nginx 1.22, which would not speak TLS 1.3.
+_TLS = """
+    ssl_certificate {root}/c.pem; ssl_certificate_key {root}/k.pem;
+    ssl_protocols TLSv1.2 TLSv1.3;
 """
 
 
@@ -110,7 +116,7 @@ def nginx(
         root, port = Path(folder), free_port()
         certificate = make_certificate(root, address) if tls else None
         limit = f"limit_rate {limit_rate};" if limit_rate else ""
-        shown = f"ssl_certificate {root}/c.pem; ssl_certificate_key {root}/k.pem;" if tls else ""
+        shown = _TLS.format(root=root) if tls else ""
         workers = max(1, (os.cpu_count() or 1) // 2)
         text = _CONF.format(
             root=root, address=address, port=port, files=files, limit=limit, certificate=shown,

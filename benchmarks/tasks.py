@@ -16,11 +16,12 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy", "ftp_proxy"}
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to fetch: where it is, its path in the repository, its SHA-256."""
+    """A file to fetch: where it is, its path in the repository, its SHA-256, its bytes."""
 
     url: str
     name: str
     sha256: str
+    size: int
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ def test_contenders_fetch_the_right_file_from_a_hub(tmp_path) -> None:
     case = Case("t", "small", SIZE, SIZE, tls=False, fails=True, time_limit=30.0)
     contenders = [KNOWN["modelfetch"], Contender("urllib", urllib, False, lambda: None)]
     report = run_case(case, contenders, 1, tmp_path, quick=False)
-    ours, theirs = report.rounds[0]
+    ours, theirs = sorted(report.rounds[0], key=lambda result: result.contender)
     assert (ours.failure, theirs.failure) == (None, None)
     assert ours.requests >= 1
     assert ours.wire_bytes == theirs.wire_bytes == SIZE

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
 import pytest
 from benchmarks.__main__ import store
 from benchmarks.contenders import CONTENDERS
+from benchmarks.hashing import hashes_of
 from benchmarks.measure import Result
 from benchmarks.plots import bars
 from benchmarks.report import CaseReport, commands_to_markdown
-from benchmarks.rounds import is_known, shifted
+from benchmarks.rounds import is_known, shifted, shuffled
 from benchmarks.tasks import Task, Wanted
+
+from benchmarks import lag
 
 KNOWN = {contender.name: contender for contender in CONTENDERS}
 
@@ -134,19 +138,38 @@ def test_everybody_is_first_once() -> None:
     assert all(len(round_) == len(CONTENDERS) for round_ in rounds)
 
 
+def test_nobody_always_follows_the_same_one() -> None:
+    names = [it.name for it in CONTENDERS]
+    rounds = [shuffled(names, number) for number in range(7)]
+    assert all(sorted(round_) == sorted(names) for round_ in rounds)
+    assert rounds == [shuffled(names, number) for number in range(7)]
+    before = {(name, round_[round_.index(name) - 1]) for round_ in rounds for name in names}
+    assert all(len({one for it, one in before if it == name}) > 2 for name in names)
+
+
 def test_who_is_far_behind_has_fewer_runs_and_ours_has_all() -> None:
     times = {
-        "curl": 1.0,
-        "modelfetch": 12.0,
-        "axel": 1.9,
-        "aria2c": 2.1,
-        "wget2": 10.1,
-        "line": 0.1,
+        "curl": 6.0,
+        "modelfetch": 99.0,
+        "axel": 8.9,
+        "aria2c": 9.1,
+        "wget2": 61.0,
+        "line": 1.0,
     }
     one = [Result(name, seconds) for name, seconds in times.items()]
+    one.append(Result("parfive", 0.1, failure="no"))
     made = [report(*[one] * count, yardsticks=("line",)) for count in (0, 1, 2, 3)]
-    known = [{name for name in times if is_known(name, it)} for it in made]
+    known = [{it.contender for it in one if is_known(it.contender, of)} for of in made]
     assert known == [set(), {"wget2"}, {"wget2"}, {"wget2", "aria2c"}]
+
+
+def test_the_best_of_the_others_has_all_runs_and_who_is_soon_done_too() -> None:
+    times = {"modelfetch": 5.5, "curl": 60.0, "axel": 61.0}
+    far = report(*[[Result(name, seconds) for name, seconds in times.items()]] * 3)
+    assert [name for name in times if is_known(name, far)] == ["axel"]
+    soon = {name: seconds / 12.5 for name, seconds in times.items()}
+    near = report(*[[Result(name, seconds) for name, seconds in soon.items()]] * 3)
+    assert [name for name in soon if is_known(name, near)] == []
 
 
 def test_how_many_runs_a_median_is_of_is_told() -> None:
@@ -159,7 +182,7 @@ def task(tmp_path, monkeypatch) -> Task:
     monkeypatch.setenv("MODELFETCH_ADOPT_FROM", "/models")
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     monkeypatch.setenv("https_proxy", "http://proxy:3128")
-    files = [Wanted(f"http://cdn/{n}", f"{n}.gguf", f"{n}" * 64) for n in range(3)]
+    files = [Wanted(f"http://cdn/{n}", f"{n}.gguf", f"{n}" * 64, 10**9) for n in range(3)]
     return Task("http://hub", tuple(files), tmp_path)
 
 
@@ -195,3 +218,31 @@ def test_a_command_is_told_once_for_the_cases_in_which_it_is_the_same() -> None:
     told = commands_to_markdown([first, second, third])
     assert "curl (a):\n\n```sh\ncurl --fast\n```" in told
     assert "curl (b, c):\n\n```sh\ncurl http://HOST/ SHA256\n```" in told
+
+
+def test_files_are_hashed_at_once_and_told_in_their_order(tmp_path) -> None:
+    paths = [tmp_path / f"{number}" for number in range(5)]
+    for path in paths:
+        path.write_text(path.name)
+    assert hashes_of(paths) == [hashlib.sha256(path.name.encode()).hexdigest() for path in paths]
+    assert hashes_of([]) == []
+
+
+def test_one_file_is_split_among_all_connections_and_many_have_one_each(task) -> None:
+    alone = replace(task, files=task.files[:1])
+    assert {"-x16", "-s16", "-k1M"} <= set(KNOWN["aria2c"].command(alone).words)
+    assert {"-x1", "-s1", "-j16"} <= set(KNOWN["aria2c"].command(task).words)
+    assert f"--chunk-size={10**9 // 16}" in KNOWN["wget2"].command(alone).words
+
+
+def test_what_a_host_feels_is_told_beside_the_same_host_when_idle() -> None:
+    row = dict.fromkeys(lag.ADDED, 2.0) | {f"idle {name}": 0.5 for name in lag.ADDED}
+    peers = row | dict.fromkeys(lag.ADDED, 3.5)
+    raw = {
+        "title": "a line", "size_mb": 9, "rounds": {lag.NOTHING: [row], lag.PEER: [peers]},
+        "added": {kind: dict.fromkeys(lag.ADDED, by) for kind, by in
+                  ((lag.NOTHING, 1.5), (lag.PEER, 3.0))},
+    }  # fmt: skip
+    text = lag.to_markdown(raw)
+    assert text.startswith("### a line, 9 MiB, 1 rounds\n")
+    assert f"| {lag.NOTHING} | +1.50 (0.50 of huggingface_hub's) |" in text
