@@ -79,12 +79,20 @@ def python_version_of(package: str) -> str | None:
 
 def ours() -> str:
     """Return our version, with the commit of a checkout: many have the same number."""
-    root, number = Path(__file__).parent.parent, python_version_of("modelfetch")
-    words = ["git", "-C", str(root), "describe", "--always", "--exclude=*", "--dirty"]
-    if find("git") is None:
-        return f"{number}"
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return f"{number} ({done.stdout.strip()})" if done.stdout.strip() else f"{number}"
+    number = f"{python_version_of('modelfetch')}"
+    source = Path(modelfetch.__file__).parent
+    if find("git") is None or (commit := _git(source, "rev-parse", "--short", "HEAD")) is None:
+        return number
+    is_changed = _git(source, "diff", "--quiet", "HEAD", "--", ".") is None
+    return f"{number} ({commit}{', changed' if is_changed else ''})"
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """Return what git says there, `None` if it fails."""
+    done = subprocess.run(
+        ["git", "-C", str(folder), *words], capture_output=True, text=True, check=False
+    )
+    return None if done.returncode else done.stdout.strip()
 
 
 def warm(modules: Sequence[str]) -> None:
