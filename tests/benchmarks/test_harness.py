@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 from benchmarks.cases import Case
 from benchmarks.contenders import CONTENDERS, Contender
 from benchmarks.machine import find
-from benchmarks.measure import Outcome, run
+from benchmarks.measure import Memory, Outcome, run
 from benchmarks.rounds import run_case
 from benchmarks.shape import Shape
 from benchmarks.tasks import Command, Task
@@ -82,3 +84,18 @@ def test_a_run_that_does_not_end_right_says_why(tmp_path, script, failure) -> No
         time_limit=0.3 if "sleep" in script else 30,
     )
     assert result.failure == failure
+
+
+def test_a_peak_is_seen_after_it_is_over_and_children_count() -> None:
+    child = "import sys; b = b'x' * (60 << 20); del b; print(flush=True); sys.stdin.read()"
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        memory = Memory(process.pid)
+        while memory.peak < 60 << 20:
+            time.sleep(0.005)
+        process.communicate(b"")
+        assert memory.stop() >= 60 << 20
