@@ -187,13 +187,14 @@ def staged(case: Case, folder: Path, size: int) -> Iterator[Stage]:
 
 def _cdn(case: Case, folder: Path, stack: contextlib.ExitStack) -> tuple[Server, str]:
     """Run the CDN of a case; return what counts there, and where it is."""
+    before = ["nice", "-n", "19"] if case.steps_back else []
     if case.link is not None:
         far = stack.enter_context(link(case.link))
+        within = [*far.within, *before]
         server = stack.enter_context(
-            nginx(folder, tls=case.tls, address=far.address, within=far.within)
+            nginx(folder, tls=case.tls, address=far.address, within=within)
         )
         return server, server.url
-    before = ["nice", "-n", "19"] if case.steps_back else None
     server = stack.enter_context(
         nginx(folder, tls=case.tls, limit_rate=case.limit_rate, within=before)
     )

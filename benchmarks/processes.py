@@ -2,10 +2,11 @@
 
     python -m benchmarks.processes [--quick]
 
-One engine has one loop, and over TLS one core's work is its ceiling. Here 1, 2 and 4 engines, each
-in a process of its own, start at the same moment; all of it at full speed on loopback, so that the
-sender takes its part of the same cores. Bytes per second are all bytes over the time until the last
-file is verified.
+One engine receives in threads that mostly run without the interpreter's lock, but a file has one
+hash, which is one core's work, and what is left to Python is another's ceiling. Here 1, 2 and 4
+engines, each in a process of its own, start at the same moment; all of it at full speed on
+loopback, so that the sender takes its part of the same cores. Bytes per second are all bytes over
+the time until the last file is verified.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from benchmarks.report import CaseReport
 # a half or a tenth, noise does not change it. Of who is done sooner, more cost next to nothing.
 FAR_BEHIND = ((10.0, 1), (1.5, 3))
 LONG_SECONDS = 5.0
-QUICK_LIMIT = 15.0  # with `--quick`, a run of so many seconds has failed
+QUICK_LIMIT = 10.0  # with `--quick`, a run of so many seconds has failed
 
 _T = TypeVar("_T")
 
