@@ -1,8 +1,8 @@
 """Runs cases x contenders in interleaved rounds: `python -m benchmarks [--quick] [--help]`.
 
-In each round every contender runs once, in an order that shifts from round to round; ratios compare
-runs of the same round, since a shared machine is not the same from one minute to the next. Every
-run must end with the right SHA-256: those who do not verify get the time of a hash added.
+In each round every contender runs once, in a mixed order; ratios compare runs of the same round,
+since a shared machine is not the same from one minute to the next. Every run must end with the
+right SHA-256: those who do not verify get the time of a hash added.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rounds of a case: in each, every contender runs once, in an order that shifts."""
+"""The rounds of a case: in each, every contender runs once, in a mixed order."""
 
 from __future__ import annotations
 
