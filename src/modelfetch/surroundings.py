@@ -6,10 +6,11 @@ decides, and where it says nothing, on Windows and macOS, the system's settings 
 
 from __future__ import annotations
 
+import os
 import ssl
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.request import getproxies, getproxies_environment, proxy_bypass
 
 from modelfetch.config import Config
 from modelfetch.core.origins import host_of, is_loopback, origin
@@ -79,14 +80,16 @@ def _is_open(config: Config) -> bool:
 
 def proxies_for(config: Config) -> Proxies:
     """Return the proxies to use."""
-    environment = getproxies_environment()
+    environment = _environment()
     is_exempt = exemption(environment.get("no", ""))
     if config.proxy is False:
         return Proxies({}, is_exempt)
     if isinstance(config.proxy, str):
         return Proxies({"all": config.proxy}, is_exempt)
-    if environment:
+    if environment or sys.platform not in ("win32", "darwin"):
         return Proxies(environment, is_exempt)
+    from urllib.request import getproxies, proxy_bypass
+
     return Proxies(getproxies(), lambda host, _: bool(proxy_bypass(host)))
 
 
@@ -98,9 +101,19 @@ def needs_own_client(config: Config) -> bool:
     """
     if config.proxy is not None or config.ca_bundle is not None:
         return True
-    is_set = bool(set(getproxies_environment()) & {"http", "all"})
+    is_set = bool(set(_environment()) & {"http", "all"})
     is_http = origin(config.endpoint)[0] == "http"
     return is_set and is_http and proxies_for(config).of(config.endpoint) is None
+
+
+def _environment() -> dict[str, str]:
+    """Return the proxies that the environment names, by scheme."""
+    if not any(name.lower().endswith("_proxy") for name in os.environ):
+        return {}
+    # A tenth of what a command has to load before its first request, and most have no proxy.
+    from urllib.request import getproxies_environment
+
+    return getproxies_environment()
 
 
 def trust_for(config: Config) -> ssl.SSLContext | None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 from modelfetch.background import Background
-from modelfetch.beside import Beside, NoProcess, can_have_processes
 from modelfetch.carrier import Carrier
 from modelfetch.config import Config
 from modelfetch.core.pace import TokenBucket
@@ -16,6 +16,9 @@ from modelfetch.shared import FileProgress
 from modelfetch.storage import snapshots
 from modelfetch.storage.layout import Layout
 from modelfetch.types import LocalModel, Plan
+
+if TYPE_CHECKING:
+    from modelfetch.beside import Beside
 
 __all__ = ["Transfers"]
 
@@ -43,10 +46,7 @@ class Transfers:
         self._token = token
         self._background = Background(offload)
         self._carrier = Carrier(config, offload, layout)
-        has_process = config.isolation == "process" or (
-            config.isolation == "auto" and can_have_processes()
-        )
-        self._beside = Beside(config, offload) if has_process else None
+        self._beside = _process_for(config, offload)
 
     async def run(
         self, plan: Plan, progress: Mapping[str, FileProgress], bucket: TokenBucket
@@ -63,6 +63,8 @@ class Transfers:
         """
         token = await self._token()
         if self._beside is not None:
+            from modelfetch.beside import NoProcess
+
             try:
                 return await self._beside.run(plan, progress, token, bucket)
             except NoProcess as error:
@@ -111,3 +113,14 @@ class Transfers:
         if self._background.is_begun:
             await self._background.run(self._carrier.close)
         await self._background.close()
+
+
+def _process_for(config: Config, offload: Offload) -> Beside | None:
+    """Return the process in which transfers run, `None` for a thread."""
+    if config.isolation == "thread":
+        return None  # as in a command, whose start does not load what it does not need
+    from modelfetch.beside import Beside, can_have_processes
+
+    if config.isolation == "auto" and not can_have_processes():
+        return None
+    return Beside(config, offload)

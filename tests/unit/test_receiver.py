@@ -33,7 +33,12 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._position = 0
         self.calls, self.slow_from = 0, SIZE
+        self.has_room = False
         self.at: dict[int, object] = {}
+
+    def make_room(self):
+        assert not self.calls, "somebody may be receiving"
+        self.has_room = True
 
     async def during(self, call, *args):
         self.calls += 1
@@ -75,6 +80,7 @@ class Scene:
             cores=cores or Cores(2), most=None, owed=lambda count=0: 0.0, own=nothing
         )
         shared.offload = asyncio.to_thread
+        self.shared = shared
         crew = SimpleNamespace(
             shared=shared, transfer=self.transfer, partial=self.disk, progress=FileProgress(),
             signer=nothing, bell=Bell(), look_for_slow=lambda _: None,
@@ -100,6 +106,15 @@ async def test_a_thread_goes_on_while_the_loop_lets_it():
     assert scene.disk.content == CONTENT[:SIZE]
     assert scene.transfer.is_complete
     assert scene.line.calls == 2, "the first piece, then all others"
+
+
+@pytest.mark.parametrize("most", [None, 1e9])
+async def test_what_is_bounded_does_not_come_before_it_is_read(most):
+    scene = Scene()
+    scene.shared.most = most
+    await scene.receiver.run()
+    assert scene.line.has_room is (most is None)
+    assert scene.disk.content == CONTENT[:SIZE]
 
 
 async def test_what_is_cut_off_is_free_for_others_a_moment_later(monkeypatch):
