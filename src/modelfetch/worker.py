@@ -92,8 +92,9 @@ class Worker:
                 if has_worked and not lane.may_stay:
                     break
                 now = self._loop.time()
+                pace = self._pace
                 lease = self._transfer.lease(
-                    now, self._pace.speed, lane.among, self._latency, self._last
+                    now, pace.speed, lane.among, self._latency, self._last, pace.share
                 )
                 if lease is None:
                     break

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import exp
 
 from modelfetch.core.pieces import PIECE_SIZE
+from modelfetch.types import Span
 
 __all__ = [
     "ALIGNMENT",
@@ -25,6 +26,7 @@ __all__ = [
     "Meter",
     "Pace",
     "busy_share",
+    "lease_length",
     "lease_size",
     "mean_speed",
 ]
@@ -154,6 +156,22 @@ def lease_size(speed: float, latency: float = 0.0, last: int = 0) -> int:
     while size < MAX_LEASE and size < wanted:
         size *= 2
     return size
+
+
+def lease_length(gap: Span, free: int, wanted: int, among: int) -> int:
+    """Return how long a lease at the start of a gap is to be; it may be longer than the gap.
+
+    Args:
+        gap: What nobody has.
+        free: Bytes of the file that nobody has.
+        wanted: Its size, see `lease_size`.
+        among: How many connections share what is free: near the end everybody gets an equal part.
+    """
+    share = -(-free // max(1, among))
+    if share < wanted:
+        return max(PIECE_SIZE, -(-share // PIECE_SIZE) * PIECE_SIZE)
+    aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
+    return aligned - gap.start if aligned > gap.start else wanted
 
 
 class Meter:
