@@ -159,6 +159,8 @@ class Pipe:
     def _send(self, data: bytes) -> None:
         assert self.sink is not None
         self._held -= len(data)
+        if self.sink.is_closing():
+            return  # who left is told of in a moment
         if self._number is not None:
             self._line.sent += len(data)
         self.sink.write(data)

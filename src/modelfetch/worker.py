@@ -92,9 +92,8 @@ class Worker:
                 if has_worked and not lane.may_stay:
                     break
                 now = self._loop.time()
-                pace = self._pace
                 lease = self._transfer.lease(
-                    now, pace.speed, lane.among, self._latency, self._last, pace.share
+                    now, self._pace.speed, lane.among, self._latency, self._last
                 )
                 if lease is None:
                     break

@@ -76,7 +76,10 @@ async def test_a_proxy_passes_on_every_byte_in_order(shape: Shape) -> None:
     assert (line.accepted, line.sent) == (4, 4 * (5 + len(data)))
 
 
-async def test_a_client_that_leaves_ends_the_connection_to_the_server() -> None:
+@pytest.mark.parametrize("shape", [Shape(rate=MB), Shape(delay=0.02)], ids=["rated", "late"])
+async def test_a_client_that_leaves_ends_the_connection_to_the_server(
+    shape: Shape, caplog: pytest.LogCaptureFixture
+) -> None:
     has_ended = asyncio.Event()
 
     async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,12 +93,13 @@ async def test_a_client_that_leaves_ends_the_connection_to_the_server() -> None:
             writer.close()
 
     async with await asyncio.start_server(endless, "127.0.0.1", 0) as server:
-        proxy = await listen(Line(Shape(rate=MB)), server.sockets[0].getsockname()[1])
+        proxy = await listen(Line(shape), server.sockets[0].getsockname()[1])
         async with proxy:
             reader, writer = await asyncio.open_connection(*proxy.sockets[0].getsockname())
             await reader.readexactly(10)
             writer.transport.abort()
             await has_ended.wait()
+    assert not caplog.records, "nothing is sent to who has left"
 
 
 def test_one_request_in_a_hundred_goes_wrong_and_each_kind_has_its_turn() -> None:

@@ -47,6 +47,7 @@ def test_elsewhere_the_environment_is_all_there_is(monkeypatch: pytest.MonkeyPat
     assert proxies_for(Config()).of(URL) == "http://environment.example:1"
 
 
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="there it asks the system")
 def test_a_download_in_a_thread_does_not_load_what_it_does_not_need(tmp_path: Path) -> None:
     code = """
 import sys, modelfetch

@@ -3,9 +3,9 @@
 A lease is sized by its connection's speed, so that it takes `ROUND_TRIPS`: long enough that one
 more does not matter, and no longer. For the file is hashed from its beginning while it arrives, and
 the hash waits for the slowest of the first leases; and a failure costs up to one. What a connection
-seems to do at first is often what a server lets out at once, or lay in buffers, so it is trusted
-with `GROWTH` times the last lease at most. Ends lie on multiples of `ALIGNMENT`, which keeps slice
-caches from fetching a slice for two requests.
+seems to do at first is often what a server lets out at once, or lay in buffers, or what it has
+while there are few; so it is trusted with `GROWTH` times the last lease at most. Ends lie on
+multiples of `ALIGNMENT`, which keeps slice caches from fetching a slice for two requests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from math import exp
 
 from modelfetch.core.pieces import PIECE_SIZE
-from modelfetch.types import Span
 
 __all__ = [
     "ALIGNMENT",
@@ -26,7 +25,6 @@ __all__ = [
     "Meter",
     "Pace",
     "busy_share",
-    "lease_length",
     "lease_size",
     "mean_speed",
 ]
@@ -36,7 +34,7 @@ MIN_LEASE = 4 << 20
 MAX_LEASE = 64 << 20
 ROUND_TRIPS = 20.0
 LEAST_SECONDS, MOST_SECONDS = 0.5, 2.0
-GROWTH = 4
+GROWTH = 2
 # A smaller part costs more in a request than it saves.
 MIN_SPLIT = 256 << 10
 # Less than this, in less time than that, was under way together: its speed is that of a wake-up.
@@ -156,22 +154,6 @@ def lease_size(speed: float, latency: float = 0.0, last: int = 0) -> int:
     while size < MAX_LEASE and size < wanted:
         size *= 2
     return size
-
-
-def lease_length(gap: Span, free: int, wanted: int, among: int) -> int:
-    """Return how long a lease at the start of a gap is to be; it may be longer than the gap.
-
-    Args:
-        gap: What nobody has.
-        free: Bytes of the file that nobody has.
-        wanted: Its size, see `lease_size`.
-        among: How many connections share what is free: near the end everybody gets an equal part.
-    """
-    share = -(-free // max(1, among))
-    if share < wanted:
-        return max(PIECE_SIZE, -(-share // PIECE_SIZE) * PIECE_SIZE)
-    aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
-    return aligned - gap.start if aligned > gap.start else wanted
 
 
 class Meter:

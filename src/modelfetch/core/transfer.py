@@ -6,12 +6,6 @@ A *lease* is the span that one connection fetches now. Leases are handed out low
 that the contiguous front grows and the hash can follow it closely. `claimed` is always exactly the
 bytes done plus the bytes leased, so a lease cut from its gaps cannot overlap another.
 
-A connection is fast while it brings something, and all of them together are not: between two leases
-each waits for a round trip, others have the line or the processors then. A lease that is sized by
-what a connection does alone takes several times as long as it should, and all that others bring
-behind it waits for its end to be hashed. So speeds count for the part that all can have at once;
-but for who takes turns for processors, since there the front has the first turn.
-
 In the tail nothing is left to lease while slow connections still work. Then the lease that will
 take longest is split, so that both parts end at the same time as far as their speeds are known: its
 owner stops at the new end, the idle connection fetches the rest. What the owner has asked for
@@ -39,8 +33,8 @@ from collections.abc import Iterable
 from math import inf
 from statistics import median
 
-from modelfetch.core.lease import FAR, MIN_SPLIT, Lease, Meter, lease_length, lease_size
-from modelfetch.core.pieces import SpanSet
+from modelfetch.core.lease import ALIGNMENT, FAR, MIN_SPLIT, Lease, lease_size
+from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.types import Span
 
 __all__ = ["Transfer"]
@@ -76,8 +70,6 @@ class Transfer:
         self.size_bytes = size_bytes
         self.done = done
         self.received = 0
-        self._meter: Meter | None = None  # begins with the first bytes
-        self._pace = 0.0
         self._settled = done.copy()
         self._promised = SpanSet()
         self._leases: set[Lease] = set()
@@ -106,7 +98,6 @@ class Transfer:
         among: int = 1,
         latency: float = 0.0,
         last: int = 0,
-        share: float = 0.0,
     ) -> Lease | None:
         """Give out the next span to fetch; `None` when there is none for now.
 
@@ -116,7 +107,6 @@ class Transfer:
             among: How many connections share what is left; near the end each gets its part.
             latency: Seconds from a request of that connection to its answer; 0 when unknown.
             last: Bytes of the last lease of that connection; 0 when it had none.
-            share: For which part of its time it wants a processor.
         """
         if self._stream is not None:
             return None
@@ -129,8 +119,7 @@ class Transfer:
         if (laggard := self._laggard(now, speed, latency, rest)) is not None:
             return self._taken_over(laggard, now, speed)
         free = self.size_bytes - claimed.size
-        fair = speed * (share + (1 - share) * self._part(speed, now))
-        length = lease_length(gap, free, lease_size(fair, latency, last), among)
+        length = _length(gap, free, lease_size(speed, latency, last), among)
         length = min(length, gap.size)
         is_too_late = length > speed * rest * FAR if speed else rest < NEWCOMER_SECONDS
         if is_too_late:
@@ -177,8 +166,6 @@ class Transfer:
         self._settled.add(span)
         self.received += fresh
         lease.landed(span.stop, now)
-        self._meter = self._meter or Meter(self.received, now)
-        self._pace = self._meter.speed(self._pace, self.received, now)
         return fresh
 
     def release(self, lease: Lease) -> None:
@@ -252,17 +239,6 @@ class Transfer:
             return None
         return self._cut(victim, victim.fair_cut(speed), now, speed)
 
-    def _part(self, speed: float, now: float) -> float:
-        """Return which part of their speeds the connections have all at once.
-
-        Args:
-            speed: Bytes per second of one that has no lease; the others have one.
-            now: As in `lease`.
-        """
-        living = (lease.speed for lease in self._leases if now - lease.since < YOUNG_SECONDS)
-        together = sum(living, speed)
-        return min(1.0, self._pace / together) if self._pace and together else 1.0
-
     def _seconds_for_the_rest(self, now: float) -> float:
         """Return how long all that is missing will take those who are at it, and live."""
         living = (lease for lease in self._leases if now - lease.since < YOUNG_SECONDS)
@@ -297,3 +273,12 @@ def _round_trips(latency: float) -> float:
     """Return the seconds that a take-over has to save."""
     # A mirror that once took half a minute to fetch the file itself does so no more.
     return min(SPLIT_ROUND_TRIPS * latency, SILENT_SECONDS)
+
+
+def _length(gap: Span, free: int, wanted: int, among: int) -> int:
+    share = -(-free // max(1, among))
+    if share < wanted:
+        # Near the end everybody gets an equal part, in whole pieces.
+        return max(PIECE_SIZE, -(-share // PIECE_SIZE) * PIECE_SIZE)
+    aligned = (gap.start + wanted) // ALIGNMENT * ALIGNMENT
+    return aligned - gap.start if aligned > gap.start else wanted

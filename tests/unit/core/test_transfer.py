@@ -41,8 +41,8 @@ def test_where_a_round_trip_takes_long_leases_do_too() -> None:
 
 def test_a_first_burst_is_not_taken_for_the_speed() -> None:
     assert lease_size(100.0 * MiB, last=0) == 64 * MiB
-    assert lease_size(100.0 * MiB, last=4 * MiB) == 16 * MiB
-    assert lease_size(100.0 * MiB, last=16 * MiB) == 64 * MiB
+    assert lease_size(100.0 * MiB, last=4 * MiB) == 8 * MiB
+    assert lease_size(100.0 * MiB, last=32 * MiB) == 64 * MiB
     assert lease_size(100.0 * MiB, last=1) == MIN_LEASE
 
 
@@ -95,31 +95,6 @@ def test_the_lowest_missing_offset_comes_first() -> None:
 def test_leases_end_on_slices() -> None:
     transfer = Transfer(1000 * MiB, SpanSet([Span(0, 3 * MiB + 17)]))
     assert taken(transfer, 5.0 * MiB).stop % ALIGNMENT == 0
-
-
-def test_a_lease_is_sized_by_what_all_connections_get_together() -> None:
-    transfer, now = Transfer(4096 * MiB, SpanSet()), NOW
-    leases = [taken(transfer, 200.0 * MiB) for _ in range(8)]
-    for step in range(50):  # 400 MiB/s, of which each has an eighth
-        now += 0.02
-        lease = leases[step % 8]
-        transfer.landed(lease, Span(lease.position, lease.position + 8 * MiB), now)
-        lease.speed = 200.0 * MiB
-    transfer.release(leases.pop())
-    new = transfer.lease(now, 200.0 * MiB, last=64 * MiB)
-    assert new is not None
-    assert new.stop - new.start == 32 * MiB
-    transfer.release(new)
-    busy = transfer.lease(now, 200.0 * MiB, last=64 * MiB, share=1.0)
-    assert busy is not None  # whose speed is that of its turns, and the front has the first
-    assert busy.stop - busy.start == 64 * MiB
-    transfer.release(busy)
-    for lease in leases:  # alone, it has what it can
-        transfer.landed(lease, Span(lease.position, lease.stop), now)
-        transfer.release(lease)
-    alone = transfer.lease(now, 200.0 * MiB, last=64 * MiB)
-    assert alone is not None
-    assert alone.stop - alone.start == 64 * MiB
 
 
 def test_a_failed_lease_keeps_its_prefix() -> None:
