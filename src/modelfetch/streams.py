@@ -14,11 +14,11 @@ itself spoken to in TLS needs.
 
 A receiver that takes turns with others reads in large parts, so what came meanwhile has to fit into
 the kernel's buffer; and a sender that finds no room there is put to sleep, and woken for each part.
-Linux looks for a size by itself, but begins with 64 KiB and gets there after seconds. To set
-`SO_RCVBUF` would end that search, and be bound by `net.core.rmem_max`. `SO_RCVLOWAT`, the number of
-bytes that are worth waking somebody for, has a use beside its own: so that such a number can come,
-the kernel makes room for twice as many, within what its search may reach (`tcp_set_rcvlowat`,
-`net.ipv4.tcp_rmem`), keeps that when the number is small again, and searches on from there.
+Linux looks for a size by itself, and begins small. To set `SO_RCVBUF` would end that search, and be
+bound by `net.core.rmem_max`. `SO_RCVLOWAT`, the number of bytes that are worth waking somebody for,
+has a use beside its own: the kernel (4.18 and later) makes room for such a number, up to half of
+what its search may reach (`tcp_set_rcvlowat`, `net.ipv4.tcp_rmem`), keeps that room when the number
+is small again, and searches on from there. Setting it once more changes nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["Sealed", "Stream", "Wired"]
 
 # What is asked of the kernel at once for TLS: 16 records.
 _SEALED_SIZE = 256 << 10
-# What may wait in the kernel for a receiver, its overhead aside. Twice as much was no faster.
+# What may wait in the kernel for a receiver, its overhead aside.
 _ROOM = 4 << 20
 # Where shutting a socket does not wake who waits for it, he looks up so often.
 _LOOK_UP_SECONDS = 1.0
@@ -85,7 +85,7 @@ class Wired:
     def __init__(self, connected: socket.socket) -> None:
         connected.setblocking(False)
         self._socket = connected
-        self._is_aborted = self._has_room = False
+        self._is_aborted = False
         self.waited = 0.0
 
     def read_into(self, buffer: memoryview, deadline: float | None = None) -> int:
@@ -118,9 +118,8 @@ class Wired:
 
     def make_room(self) -> None:
         """See `Stream`."""
-        if self._has_room or sys.platform != "linux":
+        if sys.platform != "linux":
             return
-        self._has_room = True
         with contextlib.suppress(OSError):
             for wakes_for in (_ROOM, 1):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wakes_for)

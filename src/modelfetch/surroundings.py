@@ -110,7 +110,7 @@ def _environment() -> dict[str, str]:
     """Return the proxies that the environment names, by scheme."""
     if not any(name.lower().endswith("_proxy") for name in os.environ):
         return {}
-    # A tenth of what a command has to load before its first request, and most have no proxy.
+    # A twentieth of what a command has to load before its first request, and most have no proxy.
     from urllib.request import getproxies_environment
 
     return getproxies_environment()
