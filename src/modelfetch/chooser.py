@@ -7,17 +7,17 @@ host's event loop.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from modelfetch.config import Config
-from modelfetch.core.auto import choose_fitting, is_auto
-from modelfetch.core.quants import Choice, choose
-from modelfetch.core.survey import survey
+from modelfetch.core.quants import Choice, choose, is_auto
 from modelfetch.errors import InvalidConfiguration
 from modelfetch.memory import free_memory
-from modelfetch.offers import ModelVariants
-from modelfetch.storage.holdings import with_holdings
 from modelfetch.storage.layout import Layout
 from modelfetch.types import RemoteFile, Snapshot
+
+if TYPE_CHECKING:
+    from modelfetch.offers import ModelVariants
 
 __all__ = ["choose_here", "survey_here"]
 
@@ -33,6 +33,8 @@ def choose_here(
     """
     if not is_auto(request):
         return choose(files, request, include_mmproj=include_mmproj)
+    from modelfetch.core.auto import choose_fitting
+
     memory_bytes = _memory(config)
     if memory_bytes is None:
         raise InvalidConfiguration(
@@ -56,6 +58,9 @@ def survey_here(
     Raises:
         ModelNotFound: The repository has no GGUF models.
     """
+    from modelfetch.core.survey import survey
+    from modelfetch.storage.holdings import with_holdings
+
     memory = _memory(config) if memory_bytes is None else memory_bytes
     offered = survey(snapshot, memory, include_mmproj=config.include_mmproj)
     return with_holdings(layout, snapshot, offered)

@@ -17,9 +17,9 @@ from pathlib import Path
 import platformdirs
 
 from modelfetch.core.bounds import SPEED, Bounds
-from modelfetch.core.fit import parse_size
 from modelfetch.core.proxies import checked_proxy
 from modelfetch.core.retry import RetryPolicy
+from modelfetch.core.sizes import parse_size
 from modelfetch.errors import InvalidConfiguration
 from modelfetch.settings import (
     DAY,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import TypeVar, TypeVarTuple
+from dataclasses import replace
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
 from modelfetch.config import Config
 from modelfetch.core.failover import Failure, in_words, leads_on, outcome
@@ -37,8 +37,7 @@ _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
-@dataclass(frozen=True, slots=True)
-class Listing:
+class Listing(NamedTuple):
     """What a repository holds.
 
     Attributes:

@@ -22,7 +22,7 @@ it does not know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.config import Config
 from modelfetch.core.catalog import BUILT_IN, CatalogModel, same_model, same_name, search_word
@@ -54,8 +54,7 @@ _WHO = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """A repository, and how it was come by.
 
     Attributes:
@@ -76,8 +75,7 @@ class Resolved:
         return self.listing.snapshot
 
 
-@dataclass(frozen=True, slots=True)
-class _Lead:
+class _Lead(NamedTuple):
     """Where the catalogues lead.
 
     Attributes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 from modelfetch.config import Config
@@ -26,8 +25,7 @@ MAX_FOUND = 1000
 MAX_PAGES = 2 * MAX_FOUND // PAGE_SIZE
 
 
-@dataclass(frozen=True, slots=True)
-class Query:
+class Query(NamedTuple):
     """What to look for; all of it must be so.
 
     Attributes:
@@ -41,8 +39,7 @@ class Query:
     word: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A repository that a search found.
 
     Attributes:
@@ -56,8 +53,7 @@ class Found:
     tags: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What a search says.
 
     Attributes:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import ssl
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from modelfetch.config import Config
 from modelfetch.core.origins import host_of, is_loopback, origin
@@ -20,8 +21,7 @@ from modelfetch.errors import InvalidConfiguration
 __all__ = ["Place", "hub_fields", "needs_own_client", "places_of", "proxies_for", "trust_for"]
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """One endpoint.
 
     Attributes:

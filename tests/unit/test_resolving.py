@@ -9,9 +9,9 @@ import pytest
 from tests.listings import LISTINGS
 
 from modelfetch.core.auto import choose_fitting
-from modelfetch.core.fit import parse_size
 from modelfetch.core.quants import Choice, choose
 from modelfetch.core.select import DEFAULTS
+from modelfetch.core.sizes import parse_size
 from modelfetch.errors import (
     AmbiguousQuantization,
     IncompleteModel,

@@ -64,4 +64,10 @@ print(model.path.read_bytes(), *sys.modules)
     assert content == "b'GGUF'"
     assert "modelfetch.streams" in loaded
     unwanted = {"urllib.request", "http.client", "aiohttp", "modelfetch.frames", "httpx"}
+    unwanted |= {
+        "statistics",
+        "modelfetch.offers",
+        "modelfetch.core.fit",
+        "modelfetch.web.settings",
+    }
     assert not unwanted & set(loaded)

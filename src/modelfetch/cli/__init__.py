@@ -29,9 +29,7 @@ from modelfetch.cli.options import (
 )
 from modelfetch.cli.running import exit_code, fail, followed, guarded
 from modelfetch.errors import ModelFetchError
-from modelfetch.offers import ModelVariants
 from modelfetch.types import LocalModel, Plan
-from modelfetch.web.settings import WebConfig
 
 __all__ = ["exit_code", "run"]
 
@@ -109,7 +107,7 @@ def quants(model: str, revision: str | None, as_json: bool, **settings: Any) -> 
     """List what MODEL comes in, what is on disk, and what fits in the memory."""
     from modelfetch.cli.quants import show_variants
 
-    async def work() -> ModelVariants:
+    async def work() -> modelfetch.ModelVariants:
         async with modelfetch.Engine(by_itself(config_of(settings))) as engine:
             return await engine.variants(model, revision=revision)
 
@@ -132,6 +130,7 @@ def serve(
 ) -> None:
     """Serve LM Studio's download API over HTTP, until Ctrl-C or SIGTERM."""
     from modelfetch.cli.serve import serve_until_stopped
+    from modelfetch.web.settings import WebConfig
 
     async def work() -> None:
         web = WebConfig(api_token=api_token, allowed_hosts=allow_host, allow_origins=allow_origin)

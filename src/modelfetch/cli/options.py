@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from modelfetch.config import LAYOUTS, Config, parse_rate
-from modelfetch.core.fit import parse_size
+from modelfetch.core.sizes import parse_size
 from modelfetch.settings import names_of, proxy_of, token_of
 
 __all__ = [

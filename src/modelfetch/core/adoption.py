@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 __all__ = ["Place", "PlaceKind", "downloads_folder", "known_places"]
 
@@ -21,8 +21,7 @@ class PlaceKind(StrEnum):
     """Files under any names, at any depth."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """A folder to look in.
 
     Attributes:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from modelfetch.core.fit import KEPT_FREE, judge, needed_bytes
 from modelfetch.core.labels import quality
 from modelfetch.core.projectors import Projectors
-from modelfetch.core.quants import Choice, make_choice, no_models
+from modelfetch.core.quants import AUTO, Choice, make_choice, no_models
 from modelfetch.core.select import Match, default, main_model
 from modelfetch.core.variants import Build, closest, group, read_listing
 from modelfetch.errors import InsufficientMemory, ModelFetchError, QuantizationNotFound
@@ -20,14 +20,7 @@ from modelfetch.offers import Fit
 from modelfetch.types import RemoteFile
 from modelfetch.wording import human_size
 
-__all__ = ["AUTO", "best", "choose_fitting", "is_auto", "needs"]
-
-AUTO = "auto"
-
-
-def is_auto(request: str | None) -> bool:
-    """Return whether a request is for what fits."""
-    return request is not None and request.strip().lower() == AUTO
+__all__ = ["best", "choose_fitting", "needs"]
 
 
 def choose_fitting(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.errors import InvalidConfiguration
 
 __all__ = ["SPEED", "Bounds"]
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
+class Bounds(NamedTuple):
     """The numbers from `low` to `high`, both included.
 
     Attributes:

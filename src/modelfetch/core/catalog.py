@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.core.refs import ModelRef
 from modelfetch.errors import InvalidReference
@@ -34,8 +34,7 @@ MAX_SOURCES = 100
 _UNTOLD = frozenset({"instruct", "it"})
 
 
-@dataclass(frozen=True, slots=True)
-class CatalogModel:
+class CatalogModel(NamedTuple):
     """What one catalogue knows of one id.
 
     Attributes:

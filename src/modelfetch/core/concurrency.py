@@ -49,9 +49,9 @@ No clock and no sockets: the shell reports what arrived, and when.
 from __future__ import annotations
 
 from math import inf
-from statistics import fmean
 from typing import NamedTuple
 
+from modelfetch.core.averages import mean
 from modelfetch.core.goodput import CLEAR, EAGER_WINDOWS, MIN_WINDOWS, UNSURE, Goodput, has_won
 
 __all__ = ["START", "Concurrency"]
@@ -166,7 +166,7 @@ class Concurrency:
     def _is_busy(self) -> bool:
         """Whether this machine is what limits the speed, and not for a moment only."""
         busy, rates = self._goodput.busy, self._goodput.rates
-        is_stall = bool(busy) and fmean(busy) < STALL * self._pace
+        is_stall = bool(busy) and mean(busy) < STALL * self._pace
         fewest = EAGER_WINDOWS if self._is_eager else MIN_WINDOWS
         return len(busy) >= max(STALL_WINDOWS if is_stall else fewest, len(rates))
 
@@ -192,7 +192,7 @@ class Concurrency:
             return
         if self._best > (fewest := max(self._processors, self._least)):
             rates = self._goodput.rates + self._goodput.busy
-            self._left = _Left(self.target, fmean(rates), was_busy=True)
+            self._left = _Left(self.target, mean(rates), was_busy=True)
             # Smaller steps from what a trial has won: something spoke for it.
             self._best = max(fewest, self._best // (2 if self._pace else 4))
         else:

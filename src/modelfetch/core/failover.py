@@ -8,7 +8,7 @@ the model, or wants a token that it does not get.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.errors import (
     AccessDenied,
@@ -23,8 +23,7 @@ from modelfetch.errors import (
 __all__ = ["Failure", "in_words", "leads_on", "outcome"]
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """What an endpoint said.
 
     Attributes:

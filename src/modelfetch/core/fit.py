@@ -18,12 +18,10 @@ up to the whole it is *tight*.
 
 from __future__ import annotations
 
-import re
-
 from modelfetch.core.labels import Label
 from modelfetch.offers import Fit
 
-__all__ = ["KEPT_FREE", "bits_per_weight", "judge", "needed_bytes", "parse_size"]
+__all__ = ["KEPT_FREE", "bits_per_weight", "judge", "needed_bytes"]
 
 MIN_ALLOWANCE = 1 << 30
 ALLOWANCE_SHARE = 10  # of the files, one part in so many
@@ -49,9 +47,6 @@ _BITS |= {"Q3_K": _BITS["Q3_K_M"], "Q4_K": _BITS["Q4_K_M"], "Q5_K": _BITS["Q5_K_
 # Made with an importance matrix, which changes the numbers and not their size.
 _SAME_SIZE = frozenset({None, "I1", "IMAT"})
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
-_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
 
 def bits_per_weight(label: Label | None) -> float | None:
     """Return how many bits of a file a weight takes, `None` when the label does not tell.
@@ -74,18 +69,3 @@ def judge(needed_bytes: int, memory_bytes: int) -> Fit:
         return Fit.TOO_LARGE
     keeps_enough = (memory_bytes - needed_bytes) * KEPT_FREE >= memory_bytes
     return Fit.FITS if keeps_enough else Fit.TIGHT
-
-
-def parse_size(text: str) -> int:
-    """Return the bytes that `12G`, `12GB` (decimal), `12GiB` (binary) or `800M` mean.
-
-    Raises:
-        ValueError: It is none of those, or zero.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    size = 0
-    if match is not None:
-        size = int(float(match[1]) * (1024 if match[3] else 1000) ** _POWERS[match[2].lower()])
-    if size <= 0:
-        raise ValueError(f"{text!r} is not a size; try 12G for 12 billion bytes, or 12GiB")
-    return size

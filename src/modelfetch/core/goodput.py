@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import hypot, sqrt
-from statistics import fmean, stdev
+
+from modelfetch.core.averages import deviation, mean
 
 __all__ = ["CLEAR", "EAGER_WINDOWS", "MIN_WINDOWS", "UNSURE", "Goodput", "has_won"]
 
@@ -81,12 +82,12 @@ class Goodput:
     @property
     def mean(self) -> float:
         """Their mean; there must be one."""
-        return fmean(self.rates)
+        return mean(self.rates)
 
     @property
     def error(self) -> float:
         """The standard error of the mean; there must be two."""
-        spread = stdev(self.rates)
+        spread = deviation(self.rates)
         if len(self.rates) < MIN_WINDOWS:
             spread = max(spread, UNSURE * self.mean)  # two may be alike by chance
         return spread / sqrt(len(self.rates))

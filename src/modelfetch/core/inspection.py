@@ -8,7 +8,7 @@ in the other byte order, or it is another shard than its name says. All else pas
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.core.gguf import Flaw, HeaderReader
 from modelfetch.core.names import read_name
@@ -38,8 +38,7 @@ FILE_TYPES = {
 _GUESSED = 1024  # LLAMA_FTYPE_GUESSED, a flag
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(NamedTuple):
     """A file whose head is of interest.
 
     Attributes:
@@ -51,8 +50,7 @@ class Subject:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """Why a file is of no use.
 
     Attributes:

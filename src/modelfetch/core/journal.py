@@ -32,7 +32,7 @@ import json
 import struct
 import zlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.types import Span
@@ -49,8 +49,7 @@ _CLOSED = 3
 _MAX_HEADER = 4096
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """One span that was written.
 
     Attributes:
@@ -62,8 +61,7 @@ class Piece:
     crc32: int
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """What a journal is about.
 
     Attributes:
@@ -79,8 +77,7 @@ class Header:
     writer: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Journal:
+class Journal(NamedTuple):
     """What was read from a journal.
 
     Attributes:

@@ -22,8 +22,8 @@ ftypes, and the names of real files: ik_llama.cpp, unsloth, mradermacher, prism-
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 __all__ = ["FLOATS", "Label", "find_label", "folder_label", "parse_label", "quality", "tag_key"]
 
@@ -70,8 +70,7 @@ _GLUED = re.compile(rf"(?:(IQ[1-9])|(Q[1-9])(?:_?(K))?)_?({_SIZE})?(?=_|$)")
 _BASE_WORDS = re.compile(r"^(?:(?:it|pt|instruct|chat|base|gguf)(?:[-.]+|$))+|(?:[-.]gguf)+$")
 
 
-@dataclass(frozen=True, slots=True)
-class Label:
+class Label(NamedTuple):
     """A quantization as a name or a user writes it.
 
     Attributes:

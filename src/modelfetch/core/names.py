@@ -17,7 +17,6 @@ Sources: listings of Hub repositories; llama.cpp `common/download.cpp`; mistral.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -59,8 +58,7 @@ _FOLDERS = {
 _UNREDUCED = FLOATS | {"Q8_0"}
 
 
-@dataclass(frozen=True, slots=True)
-class FileName:
+class FileName(NamedTuple):
     """What the path of a file says.
 
     Attributes:

@@ -8,7 +8,7 @@ says what there is. Nothing is ever fetched *instead* of what was asked for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.core.labels import parse_label, quality
 from modelfetch.core.names import read_name
@@ -27,10 +27,12 @@ from modelfetch.errors import (
 from modelfetch.types import FileRole, PlannedFile, RemoteFile
 
 __all__ = [
+    "AUTO",
     "Build",
     "Choice",
     "choose",
     "combine",
+    "is_auto",
     "joined_path",
     "parts_of",
     "make_choice",
@@ -38,6 +40,9 @@ __all__ = [
     "pick",
     "variants",
 ]
+
+AUTO = "auto"
+"""The quantization that stands for what fits: see `core.auto`."""
 
 _ROLES = {
     FileRole.MMPROJ: "a multimodal projector",
@@ -49,8 +54,7 @@ _ROLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """The model that a request means.
 
     Attributes:
@@ -64,6 +68,11 @@ class Choice:
     rule: str
     files: tuple[PlannedFile, ...]
     joined_path: str | None = None
+
+
+def is_auto(request: str | None) -> bool:
+    """Return whether a request is for what fits."""
+    return request is not None and request.strip().lower() == AUTO
 
 
 def choose(

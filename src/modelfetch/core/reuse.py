@@ -9,7 +9,7 @@ other common case, a model quantized anew, in which no tensor is the same.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.core.pieces import SpanSet
 from modelfetch.core.tensors import Header
@@ -21,8 +21,7 @@ SAMPLES = 8
 SAMPLE_SIZE = 16 << 10
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """Bytes of the earlier file, and where they go.
 
     Attributes:

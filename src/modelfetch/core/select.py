@@ -17,7 +17,7 @@ still is more than one is a tie, and the caller must ask the user.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from modelfetch.core.labels import Label, parse_label, tag_key
 from modelfetch.core.variants import Build, closest, place, whole_first
@@ -38,8 +38,7 @@ _ALIASES = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(NamedTuple):
     """What a request means.
 
     Attributes:

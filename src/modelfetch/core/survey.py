@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from modelfetch.core.auto import AUTO, best, needs
+from modelfetch.core.auto import best, needs
 from modelfetch.core.fit import bits_per_weight, judge
 from modelfetch.core.projectors import Projectors
-from modelfetch.core.quants import joined_path, no_models, pick
+from modelfetch.core.quants import AUTO, joined_path, no_models, pick
 from modelfetch.core.select import default
 from modelfetch.core.variants import Build, Entry, group, read_listing
 from modelfetch.errors import ModelFetchError

@@ -31,8 +31,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import inf
-from statistics import median
 
+from modelfetch.core.averages import median
 from modelfetch.core.lease import ALIGNMENT, FAR, MIN_SPLIT, Lease, lease_size
 from modelfetch.core.pieces import PIECE_SIZE, SpanSet
 from modelfetch.types import Span

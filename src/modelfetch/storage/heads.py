@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from modelfetch.core.gguf import HeaderReader
 from modelfetch.core.tensors import Header
@@ -15,8 +15,7 @@ __all__ = ["Earlier", "earlier_version", "read_header"]
 STRIDE = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class Earlier:
+class Earlier(NamedTuple):
     """A file that another commit has under the same name.
 
     Attributes:

@@ -23,16 +23,15 @@ from `<blob>.incomplete`, which huggingface_hub up to 1.17 would append to or ta
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from modelfetch.core.paths import parts_of
 
 __all__ = ["BlobPaths", "Layout", "names_in"]
 
 
-@dataclass(frozen=True, slots=True)
-class BlobPaths:
+class BlobPaths(NamedTuple):
     """The files that belong to one blob."""
 
     final: Path
@@ -49,8 +48,7 @@ class BlobPaths:
     def private(self, token: str) -> BlobPaths:
         """Return the same with a partial and a journal that nobody else has the names of."""
         stem = f"{self.final.name}.{token}"
-        return replace(
-            self,
+        return self._replace(
             partial=self.partial.with_name(f"{stem}.modelfetch.incomplete"),
             journal=self.journal.with_name(f"{stem}.modelfetch.journal"),
         )
@@ -80,8 +78,7 @@ class BlobPaths:
         self.journal.unlink(missing_ok=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """Paths below one cache root.
 
     Attributes:

@@ -18,8 +18,9 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from modelfetch.core.job import JobInput
 from modelfetch.core.record import JobRecord, NewerRecord, is_job_id, parse_record
@@ -43,8 +44,7 @@ Mark = tuple[int, int, int]
 _UNREAD: Mark = (0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """What an engine asks of the one in which a job runs.
 
     Attributes:
@@ -199,7 +199,7 @@ class Ledger:
         """
         path = self._path(job_id, "ask.json")
         with storage_errors(path):
-            write_text(path, json.dumps(asdict(ask)))
+            write_text(path, json.dumps(ask._asdict()))
 
     def is_asked(self, job_id: str) -> bool:
         """Return whether a note is still there."""

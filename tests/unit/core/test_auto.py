@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.listings import LISTINGS
 
-from modelfetch.core.auto import choose_fitting, is_auto
+from modelfetch.core.auto import choose_fitting
 from modelfetch.core.fit import needed_bytes
 from modelfetch.core.labels import quality
-from modelfetch.core.quants import Choice, variants
+from modelfetch.core.quants import Choice, is_auto, variants
 from modelfetch.errors import (
     AmbiguousQuantization,
     InsufficientMemory,

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelfetch.core.fit import bits_per_weight, judge, needed_bytes, parse_size
+from modelfetch.core.fit import bits_per_weight, judge, needed_bytes
 from modelfetch.core.labels import parse_label
+from modelfetch.core.sizes import parse_size
 from modelfetch.offers import Fit
 
 GB, GiB = 10**9, 1 << 30

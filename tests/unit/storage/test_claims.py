@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -247,7 +246,7 @@ def test_a_kill_in_the_middle_of_a_take_over_loses_nothing(
     again.close()
     # The copy of the journal that was made for nothing goes once it cannot be anybody's.
     stray = next(path for path in paths.final.parent.glob("*.journal") if is_alone(path))
-    claims.sweep(paths, replace(again._header, boot_id="later"), alone=True)
+    claims.sweep(paths, again._header._replace(boot_id="later"), alone=True)
     assert stray.exists()
     os.utime(stray, (0, 0))
     claims.sweep(paths, again._header, alone=True)
