@@ -214,9 +214,6 @@ class _Timed:
     def is_quiet(self) -> bool:
         return self._below.is_quiet()
 
-    def make_room(self) -> None:
-        self._below.make_room()
-
     def abort(self) -> None:
         self._below.abort()
 

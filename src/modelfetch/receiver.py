@@ -84,8 +84,6 @@ class Receiver:
             StorageError: The file system refused.
         """
         is_flowing, held_since = False, self._now()
-        if self._shared.most is None:
-            self._reply.make_room()
         try:
             while self._intake.stop < self._stop:
                 begun, before = self._intake.start, self._intake.stop

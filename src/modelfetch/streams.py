@@ -11,14 +11,6 @@ other thread, and ends whatever goes on here with an error.
 TLS goes through `ssl.MemoryBIO` and not through `SSLSocket`: that asks the kernel twice for each
 record of 16 KiB, this once for all that is there; and it works over another TLS, as a proxy that is
 itself spoken to in TLS needs.
-
-A receiver that takes turns with others reads in large parts, so what came meanwhile has to fit into
-the kernel's buffer; and a sender that finds no room there is put to sleep, and woken for each part.
-Linux looks for a size by itself, and begins small. To set `SO_RCVBUF` would end that search, and be
-bound by `net.core.rmem_max`. `SO_RCVLOWAT`, the number of bytes that are worth waking somebody for,
-has a use beside its own: the kernel (4.18 and later) makes room for such a number, up to half of
-what its search may reach (`tcp_set_rcvlowat`, `net.ipv4.tcp_rmem`), keeps that room when the number
-is small again, and searches on from there. Setting it once more changes nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +19,6 @@ import contextlib
 import select
 import socket
 import ssl
-import sys
 import time
 from typing import Protocol
 
@@ -35,8 +26,6 @@ __all__ = ["Sealed", "Stream", "Wired"]
 
 # What is asked of the kernel at once for TLS: 16 records.
 _SEALED_SIZE = 256 << 10
-# What may wait in the kernel for a receiver, its overhead aside.
-_ROOM = 4 << 20
 # Where shutting a socket does not wake who waits for it, he looks up so often.
 _LOOK_UP_SECONDS = 1.0
 
@@ -65,12 +54,6 @@ class Stream(Protocol):
 
     def is_quiet(self) -> bool:
         """Return whether it is open, and nothing has come that nobody read."""
-
-    def make_room(self) -> None:
-        """Let more come than a new connection does before it is read, where the system can do so.
-
-        For long bodies; what is bounded would come faster than it may. Nobody may be in it.
-        """
 
     def abort(self) -> None:
         """End it, whoever is in it."""
@@ -115,14 +98,6 @@ class Wired:
     def is_quiet(self) -> bool:
         """See `Stream`."""
         return not self._is_aborted and not self._is_ready(for_reading=True, seconds=0.0)
-
-    def make_room(self) -> None:
-        """See `Stream`."""
-        if sys.platform != "linux":
-            return
-        with contextlib.suppress(OSError):
-            for wakes_for in (_ROOM, 1):
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wakes_for)
 
     def abort(self) -> None:
         """See `Stream`."""
@@ -227,10 +202,6 @@ class Sealed:
     def is_quiet(self) -> bool:
         """See `Stream`."""
         return not self._has_more and self._below.is_quiet()
-
-    def make_room(self) -> None:
-        """See `Stream`."""
-        self._below.make_room()
 
     def abort(self) -> None:
         """See `Stream`."""

@@ -90,10 +90,6 @@ class Reply:
         """Say that the connection was of no use, so that others go to another address."""
         self._blame()
 
-    def make_room(self) -> None:
-        """Let a long body come before it is read, up to some mebibytes: see `streams`."""
-        self._connection.stream.make_room()
-
     def receive(self, buffer: memoryview, seconds: float | None, linger: float) -> int:
         """Take bytes of the body into `buffer`; return how many. Blocking: see `during`.
 

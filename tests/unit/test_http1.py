@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -351,29 +349,6 @@ def test_a_deadline_ends_a_wait() -> None:
     far, near = socket.socketpair()
     with far, near, pytest.raises(TimeoutError):
         Wired(near).read_into(memoryview(bytearray(1)), time.monotonic())
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="others have no such room to give")
-def test_with_room_more_comes_before_it_is_read() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        near = socket.create_connection(server.getsockname())
-        far, _ = server.accept()
-    with far, near:
-        stream = Wired(near)
-        before = near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-        stream.make_room()
-        stream.make_room()
-        assert near.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) > 2 * before
-        content = bytes(range(256)) * 4096
-        far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-        far.settimeout(FAR)
-        far.sendall(content)  # of which `far` itself holds next to nothing
-        buffer, found = memoryview(bytearray(len(content))), b""
-        while len(found) < len(content):
-            found += bytes(buffer[: stream.read_into(buffer, time.monotonic() + FAR)])
-        assert found == content
-        far.sendall(b"x")  # a byte is worth waking somebody for, as before
-        assert select.select([near], [], [], FAR)[0]
 
 
 def test_fields_are_found_in_any_case_and_the_first_counts() -> None:

@@ -33,12 +33,7 @@ class Line:
         self._loop = asyncio.get_running_loop()
         self._position = 0
         self.calls, self.slow_from = 0, SIZE
-        self.has_room = False
         self.at: dict[int, object] = {}
-
-    def make_room(self):
-        assert not self.calls, "somebody may be receiving"
-        self.has_room = True
 
     async def during(self, call, *args):
         self.calls += 1
@@ -106,15 +101,6 @@ async def test_a_thread_goes_on_while_the_loop_lets_it():
     assert scene.disk.content == CONTENT[:SIZE]
     assert scene.transfer.is_complete
     assert scene.line.calls == 2, "the first piece, then all others"
-
-
-@pytest.mark.parametrize("most", [None, 1e9])
-async def test_what_is_bounded_does_not_come_before_it_is_read(most):
-    scene = Scene()
-    scene.shared.most = most
-    await scene.receiver.run()
-    assert scene.line.has_room is (most is None)
-    assert scene.disk.content == CONTENT[:SIZE]
 
 
 async def test_what_is_cut_off_is_free_for_others_a_moment_later(monkeypatch):
