@@ -25,17 +25,11 @@ More connections help against waiting, and where there are processors that have 
 there are as many of them as processors, or more, and nobody waits for the network, since this
 machine is busy with what has come, or its disk is, then more are no help: there are fewer from then
 on, down to the number of processors, as they are in each other's way, and no more are tried while
-that lasts. A disk that is behind for a moment looks the same, but for the goodput, which falls. In
-the first moment nothing is known of that; it is made good as soon as somebody waits: if fewer bring
-far less then, the number that was left is tried again, and not left for that again. And new
-connections that begin with a burst keep this machine busy, too: as long as a trial brings more than
-fewer did, it goes on.
-
-Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
-as long as they should have taken. A window holds several bursts of all connections together, or all
-that it would measure is their phase. Where noise is large all the same, a trial of more may stay
-undecided. Taking it back by mistake costs most of the speed, taking it by mistake a few connections
-that the next round gives back; so it wins with less than certainty.
+that lasts. Nor while more than processors do not wait for it: those wait for a processor. A disk
+that is behind for a moment looks the same, but for the goodput, which falls. In the first moment
+nothing is known of that; it is made good as soon as somebody waits: if fewer bring far less then,
+the number that was left is tried again, and not left for that again. And new connections that begin
+with a burst keep this machine busy, too: as long as a trial brings more than fewer did, it goes on.
 
 What a number of connections brings in its first moment may be more than it will bring: new ones get
 their first burst, and small requests, as the first ones are, all that they ask for. So of what a
@@ -63,10 +57,11 @@ MISSING = 1 / 8
 # What a new connection needs to come up to speed; longer ways show as a trial that fails, and is
 # tried again.
 SETTLE_SECONDS = 0.05
-MIN_REST, MAX_REST = 5.0, 60.0
-FIRST_REST = 1.0
+FIRST_REST, MIN_REST, MAX_REST = 1.0, 5.0, 60.0
 # How often it is looked at where nothing can be done about connections that do not wait.
 BUSY_REST = 1.0
+# The same where connections wait for a processor, which a few bursts may look like.
+QUEUE_REST = 0.5
 # A disk that is behind keeps everybody busy too, and brings less than was seen before: below this
 # part of it, more windows have to say so.
 STALL, STALL_WINDOWS = 0.75, 15
@@ -204,8 +199,15 @@ class Concurrency:
         if self._known is None:
             if len(self._goodput.rates) == EAGER_WINDOWS and self._goodput.begins_with_burst:
                 return  # one window more, since the first will not count
+            is_queue = self._goodput.is_queue(self._processors)
             self._known = self._goodput.settled()
             if self._tries_again(self._known):
+                return
+            if is_queue is not False:
+                self._known = None
+                if is_queue:
+                    self._rest_until = now + QUEUE_REST
+                    self._measure_anew()
                 return
         else:
             is_more = self.target > self._best

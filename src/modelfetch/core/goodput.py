@@ -1,6 +1,12 @@
 """What all connections to a host bring together, in windows, so that its noise is known.
 
 And which of two numbers of connections brings more, as far as that noise lets one tell.
+
+Who limits each connection often does it in bursts: nginx's `limit_rate` sends 2 MB, then is silent
+as long as they should have taken. A window holds several bursts of all connections together, or all
+that it would measure is their phase. Where noise is large all the same, a trial of more may stay
+undecided. Taking it back by mistake costs most of the speed, taking it by mistake a few connections
+that the next round gives back; so it wins with less than certainty.
 """
 
 from __future__ import annotations
@@ -20,6 +26,8 @@ UNSURE = 0.2
 """The least part by which windows differ where there are too few to tell."""
 WAITING = 0.1
 """Below this part of their time, connections do not wait for the network."""
+QUEUE = 1.5
+"""With so many at work for each processor, some wait for one: measures are not that wrong."""
 # A trial wins when it is faster by this part, and by that many standard errors; it is given up when
 # it is as likely as not no better, for it may be costing speed.
 GAIN = 0.04
@@ -41,6 +49,8 @@ class Goodput:
     rates: list[float] = field(default_factory=list)
     busy: list[float] = field(default_factory=list)
     """The same for windows in which nobody waited for the network."""
+    wanted: list[float] = field(default_factory=list)
+    """For all windows: how many connections did not wait for it, on average."""
     _since: float | None = None
     _nbytes: int = 0
     _waited: float = 0.0
@@ -66,8 +76,19 @@ class Goodput:
         if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
             rate = self._nbytes / elapsed
             is_busy = self._waited < WAITING * elapsed * connections and rate < most_busy
+            self.wanted.append(connections - self._waited / elapsed)
             (self.busy if is_busy else self.rates).append(rate)
             self._since, self._nbytes, self._waited = now, 0, 0.0
+
+    def is_queue(self, processors: int) -> bool | None:
+        """Return whether connections wait for one of so many processors; `None` while it is open.
+
+        No more of them work at once than there are processors. New requests may begin with a burst
+        that says nothing, so all windows have to agree.
+        """
+        if min(self.wanted) <= QUEUE * processors:
+            return False
+        return True if len(self.wanted) >= MIN_WINDOWS else None
 
     @property
     def begins_with_burst(self) -> bool:
@@ -77,7 +98,7 @@ class Goodput:
     def settled(self) -> Goodput:
         """Return it without a burst at its beginning, where two windows are left then."""
         is_shorter = self.begins_with_burst and len(self.rates) > EAGER_WINDOWS
-        return Goodput(self.rates[1:]) if is_shorter else self
+        return Goodput(self.rates[1:], wanted=self.wanted) if is_shorter else self
 
     @property
     def mean(self) -> float:

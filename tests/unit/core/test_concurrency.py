@@ -337,7 +337,9 @@ def targets_of(
         (0.02, 6, {START, 6}),
         (0.02, 8, {START}),
         (0.02, 9, {START, 16, 9, 10}),  # whether there is an idle one is tried
-        (0.5, 2, {START, 16}),
+        (0.7, 2, {START, 16}),
+        (0.5, 2, {START}),  # four of them at work: two wait for a processor
+        (0.5, 4, {START, 16}),
     ],
 )
 def test_more_connections_than_processors_are_for_waiting(
@@ -386,6 +388,22 @@ def test_a_busy_first_moment_is_made_good_soon() -> None:
     assert targets_of(found, 0.0, 0.3) == {START, 2}
     targets_of(found, 0.9, 1.2, begin=0.3)
     assert found.target == 32
+
+
+def test_who_queues_for_processors_gets_no_more_until_that_is_over() -> None:
+    found = Concurrency(32)
+    assert targets_of(found, 0.6, 3.0) == {START}
+    assert targets_of(found, 0.9, 1.5, begin=3.0) >= {START, 16, 32}
+
+
+def test_a_burst_is_no_queue() -> None:
+    """One window says nothing of processors; the search goes on as soon as another differs."""
+    windows = Windows(32)
+    windows.bring(100, 0.004)
+    windows.bring(100, 0.004)
+    while windows.now < 0.6:
+        windows.bring(100)
+    assert windows.seen == [8, 16]
 
 
 def test_who_begins_to_wait_gets_more() -> None:
