@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from modelfetch import errors
 from modelfetch._version import __version__
 from modelfetch.errors import *  # noqa: F403
+from modelfetch.offers import Fit, ModelVariants, Sidecar, VariantInfo
 from modelfetch.status import FileStatus, JobState, JobStatus
 from modelfetch.types import (
     FileRole,
@@ -41,10 +42,6 @@ if TYPE_CHECKING:
     from modelfetch.inventory import RemovedItem as RemovedItem
     from modelfetch.inventory import Verification as Verification
     from modelfetch.jobs import Job as Job
-    from modelfetch.offers import Fit as Fit
-    from modelfetch.offers import ModelVariants as ModelVariants
-    from modelfetch.offers import Sidecar as Sidecar
-    from modelfetch.offers import VariantInfo as VariantInfo
 
 __all__ = [
     "__version__",
@@ -84,7 +81,6 @@ _LAZY = {
     "Job": "modelfetch.jobs",
     "Config": "modelfetch.config",
     "Cache": "modelfetch.cache",
-    **dict.fromkeys(("Fit", "ModelVariants", "Sidecar", "VariantInfo"), "modelfetch.offers"),
 }
 
 

@@ -7,17 +7,15 @@ host's event loop.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from modelfetch.config import Config
 from modelfetch.core.quants import Choice, choose, is_auto
 from modelfetch.errors import InvalidConfiguration
 from modelfetch.memory import free_memory
+from modelfetch.offers import ModelVariants
+from modelfetch.storage.holdings import with_holdings
 from modelfetch.storage.layout import Layout
 from modelfetch.types import RemoteFile, Snapshot
-
-if TYPE_CHECKING:
-    from modelfetch.offers import ModelVariants
 
 __all__ = ["choose_here", "survey_here"]
 
@@ -59,7 +57,6 @@ def survey_here(
         ModelNotFound: The repository has no GGUF models.
     """
     from modelfetch.core.survey import survey
-    from modelfetch.storage.holdings import with_holdings
 
     memory = _memory(config) if memory_bytes is None else memory_bytes
     offered = survey(snapshot, memory, include_mmproj=config.include_mmproj)

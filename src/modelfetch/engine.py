@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Collection
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from modelfetch.broadcast import Broadcast, Callback
 from modelfetch.calls import Calls
@@ -14,15 +14,13 @@ from modelfetch.config import Config
 from modelfetch.core.bounds import SPEED
 from modelfetch.jobs import Job
 from modelfetch.keeper import Keeper
+from modelfetch.offers import ModelVariants
 from modelfetch.offload import Lookups, Offload, carried_out
 from modelfetch.planner import Planner
 from modelfetch.status import JobStatus
 from modelfetch.storage.layout import Layout
 from modelfetch.transfers import Transfers
 from modelfetch.types import Plan
-
-if TYPE_CHECKING:
-    from modelfetch.offers import ModelVariants
 
 __all__ = ["Engine"]
 
@@ -140,9 +138,12 @@ class Engine:
         """
         async with self._calls.call():
             return await self._planner.plan(
-                model, quantization, revision=revision, include_mmproj=include_mmproj,
+                model,
+                quantization,
+                revision=revision,
+                include_mmproj=include_mmproj,
                 allow_conversions=allow_conversions,
-            )  # fmt: skip
+            )
 
     async def variants(
         self,

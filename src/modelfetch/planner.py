@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from modelfetch.chooser import choose_here, survey_here
@@ -25,13 +24,11 @@ from modelfetch.errors import (
     QuantizationNotFound,
 )
 from modelfetch.metadata import Metadata
+from modelfetch.offers import ModelVariants
 from modelfetch.offload import Lookups, Offload
 from modelfetch.repositories import Repositories, Resolved
 from modelfetch.storage.layout import Layout
 from modelfetch.types import FileRole, Plan, PlannedFile, ResolvedBy
-
-if TYPE_CHECKING:
-    from modelfetch.offers import ModelVariants
 
 __all__ = ["Planner"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
@@ -144,6 +146,13 @@ def test_the_public_names() -> None:
     assert set(modelfetch.__all__) <= set(dir(modelfetch))
     with pytest.raises(AttributeError):
         _ = modelfetch.nothing
+
+
+@pytest.mark.parametrize("name", ["Engine", "Job", "Cache"])
+def test_a_host_can_read_the_types_of_what_it_calls(name: str) -> None:
+    for method in vars(getattr(modelfetch, name)).values():
+        if inspect.isfunction(method):
+            typing.get_type_hints(method)
 
 
 def test_importing_is_cheap() -> None:

@@ -66,7 +66,7 @@ print(model.path.read_bytes(), *sys.modules)
     unwanted = {"urllib.request", "http.client", "aiohttp", "modelfetch.frames", "httpx"}
     unwanted |= {
         "statistics",
-        "modelfetch.offers",
+        "modelfetch.core.survey",
         "modelfetch.core.fit",
         "modelfetch.web.settings",
     }

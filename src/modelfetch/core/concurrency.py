@@ -25,7 +25,7 @@ More connections help against waiting, and where there are processors that have 
 there are as many of them as processors, or more, and nobody waits for the network, since this
 machine is busy with what has come, or its disk is, then more are no help: there are fewer from then
 on, down to the number of processors, as they are in each other's way, and no more are tried while
-that lasts. Nor while more than processors do not wait for it: those wait for a processor. A disk
+that lasts. Nor for the next two seconds where some wait and far more than processors do not. A disk
 that is behind for a moment looks the same, but for the goodput, which falls. In the first moment
 nothing is known of that; it is made good as soon as somebody waits: if fewer bring far less then,
 the number that was left is tried again, and not left for that again. And new connections that begin
@@ -46,7 +46,15 @@ from math import inf
 from typing import NamedTuple
 
 from modelfetch.core.averages import mean
-from modelfetch.core.goodput import CLEAR, EAGER_WINDOWS, MIN_WINDOWS, UNSURE, Goodput, has_won
+from modelfetch.core.goodput import (
+    CLEAR,
+    EAGER_WINDOWS,
+    MIN_WINDOWS,
+    UNSURE,
+    Goodput,
+    Queue,
+    has_won,
+)
 
 __all__ = ["START", "Concurrency"]
 
@@ -62,9 +70,6 @@ FIRST_REST, MIN_REST, MAX_REST = 1.0, 5.0, 60.0
 BUSY_REST = 1.0
 # The same where connections wait for a processor, which a few bursts may look like.
 QUEUE_REST = 0.5
-# A disk that is behind keeps everybody busy too, and brings less than was seen before: below this
-# part of it, more windows have to say so.
-STALL, STALL_WINDOWS = 0.75, 15
 # All connections hear of the same refusal.
 ONE_REFUSAL_SECONDS = 1.0
 
@@ -92,7 +97,7 @@ class Concurrency:
     def __init__(self, most: int, start: int = START, processors: int = 2) -> None:
         self.target = self._best = max(1, min(start, most))
         self._most, self._processors = most, processors
-        self._goodput = Goodput()
+        self._goodput, self._queue = Goodput(), Queue(processors)
         self._known: Goodput | None = None
         self._left: _Left | None = None  # until it is seen what the best number brings now
         # A number that was missed when it had been left for a busy machine: it is not again.
@@ -129,7 +134,8 @@ class Concurrency:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
             self._goodput.add(nbytes, connections, now, waited, self._most_busy)
-            if self._is_busy:
+            fewest = EAGER_WINDOWS if self._is_eager else MIN_WINDOWS
+            if self._goodput.is_busy(self._pace, fewest):
                 self._ease(now)
             elif len(self._goodput.rates) >= self._fewest_windows:
                 self._compare(now)
@@ -156,14 +162,6 @@ class Concurrency:
         if self._known is None or self.target <= self._best:
             return inf
         return self._known.rates[-1] * (1 + UNSURE)
-
-    @property
-    def _is_busy(self) -> bool:
-        """Whether this machine is what limits the speed, and not for a moment only."""
-        busy, rates = self._goodput.busy, self._goodput.rates
-        is_stall = bool(busy) and mean(busy) < STALL * self._pace
-        fewest = EAGER_WINDOWS if self._is_eager else MIN_WINDOWS
-        return len(busy) >= max(STALL_WINDOWS if is_stall else fewest, len(rates))
 
     @property
     def _enough(self) -> float:
@@ -196,19 +194,16 @@ class Concurrency:
         self._settle_for(self._best)
 
     def _compare(self, now: float) -> None:
+        is_queue: bool | None = False
         if self._known is None:
             if len(self._goodput.rates) == EAGER_WINDOWS and self._goodput.begins_with_burst:
                 return  # one window more, since the first will not count
-            is_queue = self._goodput.is_queue(self._processors)
             self._known = self._goodput.settled()
             if self._tries_again(self._known):
                 return
-            if is_queue is not False:
+            is_queue = self._queue.seen(self._goodput)
+            if is_queue is None:
                 self._known = None
-                if is_queue:
-                    self._rest_until = now + QUEUE_REST
-                    self._measure_anew()
-                return
         else:
             is_more = self.target > self._best
             outcome = has_won(self._goodput, self._known, is_more=is_more, is_eager=self._is_eager)
@@ -220,7 +215,7 @@ class Concurrency:
                 self._left = _Left(self.target, self._goodput.mean, was_busy=False)
                 self._take_back()
         if self._known is not None:
-            self._try_another(now)
+            self._try_another(now, may_be_more=not is_queue)
 
     def _take(self) -> None:
         if self.target > self._best:
@@ -256,7 +251,7 @@ class Concurrency:
         self._settle_for(left.connections)
         return True
 
-    def _try_another(self, now: float) -> None:
+    def _try_another(self, now: float, *, may_be_more: bool) -> None:
         if self._is_eager and self._best == self._most:
             # So quick a win may have been the first seconds of anything: fewer are tried soon.
             self._is_eager, self._rest = False, FIRST_REST
@@ -264,12 +259,15 @@ class Concurrency:
             return
         # Where twice as many did not help, and nothing has, fewer are the larger chance.
         is_too_many = self._ceiling <= self._most and not self._floor
-        above, below = self._above(), self._below()
+        above, below = self._above() if may_be_more else None, self._below()
         candidate = (below or above) if is_too_many else (above or below)
         if candidate is not None:
             self._settle_for(candidate)
-            return
-        self._look_around_later(now)
+        elif may_be_more:
+            self._look_around_later(now)
+        else:
+            self._rest_until, self._known = now + QUEUE_REST, None
+            self._measure_anew()
 
     def _above(self) -> int | None:
         step = (self._ceiling - self._best) // 2

@@ -16,7 +16,7 @@ from math import hypot, sqrt
 
 from modelfetch.core.averages import deviation, mean
 
-__all__ = ["CLEAR", "EAGER_WINDOWS", "MIN_WINDOWS", "UNSURE", "Goodput", "has_won"]
+__all__ = ["CLEAR", "EAGER_WINDOWS", "MIN_WINDOWS", "UNSURE", "Goodput", "Queue", "has_won"]
 
 WINDOW_SECONDS = 0.08
 WINDOW_BYTES = 32 << 10
@@ -26,8 +26,6 @@ UNSURE = 0.2
 """The least part by which windows differ where there are too few to tell."""
 WAITING = 0.1
 """Below this part of their time, connections do not wait for the network."""
-QUEUE = 1.5
-"""With so many at work for each processor, some wait for one: measures are not that wrong."""
 # A trial wins when it is faster by this part, and by that many standard errors; it is given up when
 # it is as likely as not no better, for it may be costing speed.
 GAIN = 0.04
@@ -37,6 +35,11 @@ DOUBT = 0.7
 # as more if they are no slower.
 LIKELIHOOD = 1.0
 MAX_WINDOWS = 15
+# A disk that is behind keeps everybody busy too, and brings less than was seen before: below this
+# part of it, more windows have to say so.
+STALL, STALL_WINDOWS = 0.75, 15
+# With so many at work for each processor, some wait for one: measures are not that wrong.
+QUEUE, QUEUE_LOOKS = 1.5, 3
 # `EAGER_WINDOWS` do for an outcome that is clear: slower by this factor; or, until a trial has
 # failed, faster by it. Later, when a tenth is a gain, that much is noise.
 CLEAR = 1.5
@@ -80,15 +83,15 @@ class Goodput:
             (self.busy if is_busy else self.rates).append(rate)
             self._since, self._nbytes, self._waited = now, 0, 0.0
 
-    def is_queue(self, processors: int) -> bool | None:
-        """Return whether connections wait for one of so many processors; `None` while it is open.
+    def is_busy(self, pace: float, fewest: int) -> bool:
+        """Return whether this machine is what limits the speed, and not for a moment only.
 
-        No more of them work at once than there are processors. New requests may begin with a burst
-        that says nothing, so all windows have to agree.
+        Args:
+            pace: Bytes per second that were seen before.
+            fewest: How many windows have to say so, at least.
         """
-        if min(self.wanted) <= QUEUE * processors:
-            return False
-        return True if len(self.wanted) >= MIN_WINDOWS else None
+        is_stall = bool(self.busy) and mean(self.busy) < STALL * pace
+        return len(self.busy) >= max(STALL_WINDOWS if is_stall else fewest, len(self.rates))
 
     @property
     def begins_with_burst(self) -> bool:
@@ -98,7 +101,7 @@ class Goodput:
     def settled(self) -> Goodput:
         """Return it without a burst at its beginning, where two windows are left then."""
         is_shorter = self.begins_with_burst and len(self.rates) > EAGER_WINDOWS
-        return Goodput(self.rates[1:], wanted=self.wanted) if is_shorter else self
+        return Goodput(self.rates[1:]) if is_shorter else self
 
     @property
     def mean(self) -> float:
@@ -112,6 +115,32 @@ class Goodput:
         if len(self.rates) < MIN_WINDOWS:
             spread = max(spread, UNSURE * self.mean)  # two may be alike by chance
         return spread / sqrt(len(self.rates))
+
+
+class Queue:
+    """Whether connections seem to wait for a processor: more are no help then.
+
+    No more of them work at once than there are processors; who does not wait for the network beyond
+    that waits for one, or for the disk. A burst may look like it, and more may be a help with a
+    disk that is far away, so it is believed for some looks in a row, and then tried.
+
+    Args:
+        processors: How many there are.
+    """
+
+    def __init__(self, processors: int) -> None:
+        self._most, self._looks = QUEUE * processors, 0
+
+    def seen(self, goodput: Goodput) -> bool | None:
+        """Return whether there is one in all windows; `None` while there are too few of them."""
+        if min(goodput.wanted) <= self._most:
+            self._looks = 0
+        elif self._looks < QUEUE_LOOKS:
+            if len(goodput.wanted) < MIN_WINDOWS:
+                return None
+            self._looks += 1
+            return True
+        return False
 
 
 def has_won(trial: Goodput, known: Goodput, *, is_more: bool, is_eager: bool) -> bool | None:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from modelfetch.core.pieces import SpanSet
+from modelfetch.offers import ModelVariants, Sidecar, VariantInfo
 from modelfetch.storage.journals import read_journal
 from modelfetch.storage.layout import BlobPaths, Layout
 from modelfetch.storage.recovery import header_now
 from modelfetch.storage.snapshots import is_present
 from modelfetch.types import RemoteFile, Snapshot
-
-if TYPE_CHECKING:
-    from modelfetch.offers import ModelVariants, Sidecar, VariantInfo
 
 __all__ = ["held_bytes", "proved_bytes", "with_holdings"]
 

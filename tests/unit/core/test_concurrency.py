@@ -392,18 +392,51 @@ def test_a_busy_first_moment_is_made_good_soon() -> None:
 
 def test_who_queues_for_processors_gets_no_more_until_that_is_over() -> None:
     found = Concurrency(32)
-    assert targets_of(found, 0.6, 3.0) == {START}
-    assert targets_of(found, 0.9, 1.5, begin=3.0) >= {START, 16, 32}
+    assert targets_of(found, 0.6, 2.0) == {START}
+    assert targets_of(found, 0.9, 1.5, begin=2.0) >= {START, 16, 32}
 
 
-def test_a_burst_is_no_queue() -> None:
-    """One window says nothing of processors; the search goes on as soon as another differs."""
+def test_a_queue_is_believed_for_two_seconds() -> None:
+    """What looks like one may be waiting for a disk that is far away, or a burst at each look."""
+    found = Concurrency(32)
+    assert targets_of(found, 0.4, 2.0) == {START}
+    targets_of(found, 0.4, 2.0, begin=2.0)
+    assert found.target == 32
+
+
+def test_bursts_in_step_with_the_looks_do_not_hold_up_the_search() -> None:
     windows = Windows(32)
-    windows.bring(100, 0.004)
-    windows.bring(100, 0.004)
-    while windows.now < 0.6:
+    while windows.now < 8.0:
+        is_burst = windows.now % 1.0 < 0.4
+        target = windows.found.target
+        windows.bring(50 * target if is_burst else 0, 0.02 if is_burst else inf)
+    assert max(windows.seen) == 32
+
+
+def test_two_windows_are_no_queue_yet() -> None:
+    windows = Windows(32)
+    for _ in range(3):  # the first ones are for getting up to speed
+        windows.bring(100, 0.02)
+    while windows.now < 0.8:
         windows.bring(100)
+    assert windows.seen[:2] == [8, 16]
+
+
+def test_one_window_without_it_is_no_queue() -> None:
+    windows = Windows(32)
+    for waited in (0.02, 0.02, 0.05, 0.02, 0.05):
+        windows.bring(100, waited)
     assert windows.seen == [8, 16]
+
+
+def test_fewer_are_tried_while_there_is_a_queue() -> None:
+    windows = Windows(16)
+    while windows.seen != [8, 16, 8]:
+        windows.bring(100)
+    since = windows.now
+    while windows.now < since + 0.5:
+        windows.bring(100, 0.02)
+    assert windows.seen[3:] == [4]
 
 
 def test_who_begins_to_wait_gets_more() -> None:
