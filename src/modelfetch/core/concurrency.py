@@ -210,6 +210,8 @@ class Concurrency:
             if outcome is None:
                 return
             if outcome:
+                # What is back since it was missed beside a busy machine needs no more at once.
+                is_queue = bool(self._least) and self._queue.seen(self._goodput) is not False
                 self._take()
             else:
                 self._left = _Left(self.target, self._goodput.mean, was_busy=False)

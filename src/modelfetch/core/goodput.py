@@ -24,7 +24,7 @@ WINDOW_BYTES = 32 << 10
 EAGER_WINDOWS, MIN_WINDOWS = 2, 3
 UNSURE = 0.2
 """The least part by which windows differ where there are too few to tell."""
-WAITING = 0.1
+WAITING = 0.04
 """Below this part of their time, connections do not wait for the network."""
 # A trial wins when it is faster by this part, and by that many standard errors; it is given up when
 # it is as likely as not no better, for it may be costing speed.

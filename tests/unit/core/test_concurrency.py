@@ -340,6 +340,7 @@ def targets_of(
         (0.7, 2, {START, 16}),
         (0.5, 2, {START}),  # four of them at work: two wait for a processor
         (0.5, 4, {START, 16}),
+        (0.06, 2, {START}),  # who waits for so much has not all that it could read
     ],
 )
 def test_more_connections_than_processors_are_for_waiting(
@@ -394,6 +395,12 @@ def test_who_queues_for_processors_gets_no_more_until_that_is_over() -> None:
     found = Concurrency(32)
     assert targets_of(found, 0.6, 2.0) == {START}
     assert targets_of(found, 0.9, 1.5, begin=2.0) >= {START, 16, 32}
+
+
+def test_what_is_back_after_a_busy_moment_is_not_doubled_beside_a_queue() -> None:
+    found = Concurrency(32)
+    assert targets_of(found, 0.0, 0.3) == {START, 2}
+    assert max(targets_of(found, 0.5, 1.5, begin=0.3)) == START == found.target
 
 
 def test_a_queue_is_believed_for_two_seconds() -> None:
