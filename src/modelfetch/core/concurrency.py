@@ -133,7 +133,7 @@ class Concurrency:
         if self._calm_at is None:
             self._calm_at = now + SETTLE_SECONDS
         if now >= self._calm_at:
-            self._goodput.add(nbytes, connections, now, waited, self._most_busy)
+            self._goodput.add(nbytes, connections, now, waited, self._most_busy, self._processors)
             fewest = EAGER_WINDOWS if self._is_eager else MIN_WINDOWS
             if self._goodput.is_busy(self._pace, fewest):
                 self._ease(now)
@@ -201,8 +201,7 @@ class Concurrency:
             self._known = self._goodput.settled()
             if self._tries_again(self._known):
                 return
-            is_queue = self._queue.seen(self._goodput)
-            if is_queue is None:
+            if (is_queue := self._queue.seen(self._goodput)) is None:
                 self._known = None
         else:
             is_more = self.target > self._best
@@ -211,7 +210,8 @@ class Concurrency:
                 return
             if outcome:
                 # What is back since it was missed beside a busy machine needs no more at once.
-                is_queue = bool(self._least) and self._queue.seen(self._goodput) is not False
+                is_back = self.target == self._least
+                is_queue = is_back and self._queue.seen(self._goodput) is not False
                 self._take()
             else:
                 self._left = _Left(self.target, self._goodput.mean, was_busy=False)

@@ -24,8 +24,9 @@ WINDOW_BYTES = 32 << 10
 EAGER_WINDOWS, MIN_WINDOWS = 2, 3
 UNSURE = 0.2
 """The least part by which windows differ where there are too few to tell."""
-WAITING = 0.04
-"""Below this part of their time, connections do not wait for the network."""
+WAITING, SLIGHTLY = 0.1, 0.04
+"""Below this part of their time, connections do not wait for the network; where so many of them
+work that a queue would show, the second is what counts."""
 # A trial wins when it is faster by this part, and by that many standard errors; it is given up when
 # it is as likely as not no better, for it may be costing speed.
 GAIN = 0.04
@@ -59,8 +60,9 @@ class Goodput:
     _waited: float = 0.0
 
     def add(
-        self, nbytes: int, connections: int, now: float, waited: float, most_busy: float
-    ) -> None:
+        self, nbytes: int, connections: int, now: float, waited: float, most_busy: float,
+        processors: int,
+    ) -> None:  # fmt: skip
         """Count what came over one connection.
 
         Args:
@@ -69,6 +71,7 @@ class Goodput:
             now: Seconds, of any clock that does not go back.
             waited: For how long that one had nothing to do before; `inf` when it is of no matter.
             most_busy: Bytes per second from which a window does not count as busy.
+            processors: How many there are.
         """
         if self._since is None:
             self._since = now  # of what arrives first, nobody knows how long it took
@@ -78,7 +81,8 @@ class Goodput:
         elapsed = now - self._since
         if elapsed >= WINDOW_SECONDS and self._nbytes >= WINDOW_BYTES * connections:
             rate = self._nbytes / elapsed
-            is_busy = self._waited < WAITING * elapsed * connections and rate < most_busy
+            waiting = SLIGHTLY if connections > QUEUE * processors else WAITING
+            is_busy = self._waited < waiting * elapsed * connections and rate < most_busy
             self.wanted.append(connections - self._waited / elapsed)
             (self.busy if is_busy else self.rates).append(rate)
             self._since, self._nbytes, self._waited = now, 0, 0.0

@@ -341,6 +341,8 @@ def targets_of(
         (0.5, 2, {START}),  # four of them at work: two wait for a processor
         (0.5, 4, {START, 16}),
         (0.06, 2, {START}),  # who waits for so much has not all that it could read
+        (0.06, 6, {START, 6}),  # and of so few, beside so many processors, it is no matter
+        (0.06, 8, {START}),
     ],
 )
 def test_more_connections_than_processors_are_for_waiting(
@@ -403,7 +405,7 @@ def test_what_is_back_after_a_busy_moment_is_not_doubled_beside_a_queue() -> Non
     assert max(targets_of(found, 0.5, 1.5, begin=0.3)) == START == found.target
 
 
-def test_a_queue_is_believed_for_two_seconds() -> None:
+def test_a_queue_is_believed_for_a_few_looks() -> None:
     """What looks like one may be waiting for a disk that is far away, or a burst at each look."""
     found = Concurrency(32)
     assert targets_of(found, 0.4, 2.0) == {START}
@@ -414,7 +416,7 @@ def test_a_queue_is_believed_for_two_seconds() -> None:
 def test_bursts_in_step_with_the_looks_do_not_hold_up_the_search() -> None:
     windows = Windows(32)
     while windows.now < 8.0:
-        is_burst = windows.now % 1.0 < 0.4
+        is_burst = windows.now + 0.08 >= windows.found._rest_until
         target = windows.found.target
         windows.bring(50 * target if is_burst else 0, 0.02 if is_burst else inf)
     assert max(windows.seen) == 32
