@@ -25,7 +25,7 @@ More connections help against waiting, and where there are processors that have 
 there are as many of them as processors, or more, and nobody waits for the network, since this
 machine is busy with what has come, or its disk is, then more are no help: there are fewer from then
 on, down to the number of processors, as they are in each other's way, and no more are tried while
-that lasts. Nor for the next two seconds where some wait and far more than processors do not. A disk
+that lasts. Nor for the next seconds where some wait and far more than processors do not. A disk
 that is behind for a moment looks the same, but for the goodput, which falls. In the first moment
 nothing is known of that; it is made good as soon as somebody waits: if fewer bring far less then,
 the number that was left is tried again, and not left for that again. And new connections that begin
