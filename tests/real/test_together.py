@@ -91,6 +91,9 @@ def test_the_model_leaves_the_cdn_once(original: Path, tmp_path: Path) -> None:
     size = original.stat().st_size
     with FakeHub.in_thread() as hub:
         hub.add(REPO, {MODEL_NAME: original})
+        # Where a busy machine gives connections back, what is on its way to them comes twice; at
+        # this rate that is little.
+        hub.rate = size / CONNECTIONS / SECONDS
         Crowd(hub, tmp_path, PROCESSES).finish()
         assert hub.sent_bytes(MODEL_NAME) <= 1.01 * size
 
