@@ -253,15 +253,27 @@ async def abortable(
         call: What to run.
         args: Its arguments.
     """
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def tell(_: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is gone, and so is who waits
+            loop.call_soon_threadsafe(_set, ended)
+
     work = threads.begun(call, *args)
-    answer = asyncio.wrap_future(work)
+    work.add_done_callback(tell)
     try:
-        # Not `shield`, which costs three steps of the loop for each of the many calls; `wait`, too,
-        # leaves alone what it waits for.
-        await asyncio.wait({answer})
+        # Two steps of the loop for each of the many calls: `wrap_future` takes three with `wait`,
+        # and five with `shield`.
+        await ended
     except asyncio.CancelledError:
         if not work.cancel():  # a thread is at it
             abort()
-            await settled(answer)
+            await settled(asyncio.wrap_future(work))
         raise
-    return answer.result()
+    return work.result()
+
+
+def _set(ended: asyncio.Future[None]) -> None:
+    if not ended.done():
+        ended.set_result(None)

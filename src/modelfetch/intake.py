@@ -4,7 +4,7 @@ Bytes are collected to a piece, and a full piece is written at once, in the same
 socket to the journal without a turn of the loop. The loop says how far to go, and which bytes are
 nobody else's to write; it hears what has come each `LINGER_SECONDS`, and may let the thread go
 further meanwhile. So a connection at full speed costs it a step for some megabytes, and never waits
-for it; and a slow one costs a step for each arrival.
+for it; and a slow one costs a step for each moment in which something came.
 """
 
 from __future__ import annotations
@@ -60,19 +60,15 @@ class Intake:
         return self.start == self.stop
 
     def take(
-        self,
-        seconds: float | None,
-        gaps: Sequence[Span] | None = None,
-        tell: Callable[[], object] | None = None,
+        self, seconds: float | None, gaps: Sequence[Span] | None, tell: Callable[[], object]
     ) -> None:
-        """Receive up to `until`, or until it has been a moment since the first byte.
+        """Receive up to `until`, or until nothing comes for a moment.
 
         Args:
             seconds: How long to wait for the first byte; `None` for as long as patience is left.
             gaps: What may be written, held bytes included: full pieces are. It may grow meanwhile.
                 `None`: nothing, and `until` is not beyond the piece.
-            tell: Called after each moment, instead of ending there; then only a moment in which
-                nothing comes is the end.
+            tell: Called after each moment in which something came.
 
         Raises:
             StorageError: The file system refused.
@@ -81,8 +77,6 @@ class Intake:
         ends_at = None
         while True:
             if ends_at is not None and time.monotonic() >= ends_at:
-                if tell is None:
-                    return
                 tell()
                 ends_at, seconds = None, LINGER_SECONDS
             if (until := self.until) <= self.stop:
@@ -94,7 +88,7 @@ class Intake:
                 ends_at = time.monotonic() + LINGER_SECONDS
             else:
                 left = max(0.0, ends_at - time.monotonic())
-                count = self._receive(room, left if tell is None else LINGER_SECONDS, left)
+                count = self._receive(room, LINGER_SECONDS, left)
             if not count:
                 return
             self.stop += count

@@ -1,9 +1,10 @@
 """The body of one response: how much to let come at once, and what to note of it.
 
-Two ways, by the speed. A slow connection *collects*: its thread comes back with each arrival, and a
-piece is reserved when it is full, and written. One that brings a piece in a moment *flows*: its
-thread receives and writes by itself, and what the next moments bring is reserved while it does.
-It takes turns with those who keep the processors busy too (`cores` says why). In both:
+Two ways, by the speed. A slow connection *collects*: its thread comes back with each piece, or when
+nothing comes for a moment, and a piece is reserved when it is full, and written. One that brings a
+piece in a moment *flows*: its thread receives and writes by itself, and what the next moments bring
+is reserved while it does. It takes turns with those who keep the processors busy too (`cores` says
+why). In both the thread tells the loop each moment what has come, and does not wait for it; and:
 
 * nothing is kept from the disk for longer than `HOLD_SECONDS` of a trickle, and the wait for a turn
   beside it, so that `kill -9` costs little at any speed;
@@ -90,7 +91,7 @@ class Receiver:
                 if is_flowing:
                     await self._flow()
                 else:
-                    await self._collect(held_since + HOLD_SECONDS - self._now())
+                    await self._collect(held_since + HOLD_SECONDS)
                 has_come = self._intake.stop > before
                 if not has_come and self._reply.is_over:
                     host = self._reply.host
@@ -170,24 +171,33 @@ class Receiver:
                 gaps.append(span)
         intake.until = min(until, self._stop)
 
-    async def _collect(self, patience: float) -> None:
+    async def _collect(self, until: float) -> None:
         """Wait for bytes, and write them when they fill a piece.
 
         Args:
-            patience: Seconds that what is held can wait for more.
+            until: For how long what is held can wait for more, in seconds of the loop.
         """
         intake, before = self._intake, self._intake.stop
         end = piece_end(before, self._stop)
         most = self._shared.most
         bound = end if most is None else before + max(1, int(most * BOUNDED_SECONDS))
         intake.until = min(end, bound)
-        seconds = None if intake.is_empty else max(0.0, patience)
+        seconds = None if intake.is_empty else max(0.0, until - self._now())
+        tell = partial(self._loop.call_soon_threadsafe, self._hear_of_some, until)
         try:
-            await self._reply.during(intake.take, seconds)
+            await self._reply.during(intake.take, seconds, None, tell)
         finally:
             self._arrived()
         if intake.stop == end:
             await self._put_away()
+
+    def _hear_of_some(self, until: float) -> None:
+        """Note what a moment has brought, and let more come for the piece, or let it end."""
+        self._arrived()
+        intake = self._intake
+        is_shorter = self._stop < intake.until
+        if is_shorter or self._now() >= until or self._is_too_many():
+            intake.until = intake.stop
 
     async def _put_away(self) -> None:
         """Write what is held."""
@@ -196,7 +206,7 @@ class Receiver:
             return
         gaps = self._transfer.reserve(Span(intake.start, intake.stop))
         try:
-            await self._shared.offload(intake.put_away, gaps)
+            await self._reply.during(intake.put_away, gaps)
         finally:
             self._note(gaps)
 

@@ -28,6 +28,8 @@ __all__ = ["Sealed", "Stream", "Wired"]
 _SEALED_SIZE = 256 << 10
 # Where shutting a socket does not wake who waits for it, he looks up so often.
 _LOOK_UP_SECONDS = 1.0
+# Bytes that came sooner were there already: the line is faster than this thread.
+_AT_ONCE_SECONDS = 20e-6
 
 
 class Stream(Protocol):
@@ -69,19 +71,21 @@ class Wired:
         connected.setblocking(False)
         self._socket = connected
         self._is_aborted = False
+        self._arrivals = _Readiness(connected, for_reading=True)
+        # To ask for what is not there costs a call of the kernel, an exception, and twice the
+        # interpreter's lock: who had to wait waits first the next time.
+        self._waits_first = False
         self.waited = 0.0
 
     def read_into(self, buffer: memoryview, deadline: float | None = None) -> int:
         """See `Stream`."""
         while True:
+            if self._waits_first:
+                self._waits_first = self._wait_for_bytes(deadline) > _AT_ONCE_SECONDS
             try:
                 count = self._socket.recv_into(buffer)
             except (BlockingIOError, InterruptedError):
-                began = time.monotonic()
-                try:
-                    self._wait(for_reading=True, deadline=deadline)
-                finally:
-                    self.waited += time.monotonic() - began
+                self._waits_first = True
             else:
                 self._check()
                 return count
@@ -97,7 +101,7 @@ class Wired:
 
     def is_quiet(self) -> bool:
         """See `Stream`."""
-        return not self._is_aborted and not self._is_ready(for_reading=True, seconds=0.0)
+        return not self._is_aborted and not self._arrivals.within(0.0)
 
     def abort(self) -> None:
         """See `Stream`."""
@@ -109,35 +113,53 @@ class Wired:
         """See `Stream`."""
         self._socket.close()
 
+    def _wait_for_bytes(self, deadline: float | None) -> float:
+        """Wait for bytes, or the end; return for how many seconds."""
+        began = time.monotonic()
+        try:
+            self._wait(self._arrivals, deadline)
+        finally:
+            waited = time.monotonic() - began
+            self.waited += waited
+        return waited
+
     def _wait_for_room(self, deadline: float | None) -> None:
         try:
-            self._wait(for_reading=False, deadline=deadline)
+            self._wait(_Readiness(self._socket, for_reading=False), deadline)
         except TimeoutError:
             # Half of it is sent: nothing else can be.
             raise ConnectionAbortedError from None
 
-    def _wait(self, *, for_reading: bool, deadline: float | None) -> None:
+    def _wait(self, readiness: _Readiness, deadline: float | None) -> None:
         while True:
             self._check()
-            seconds = _LOOK_UP_SECONDS
-            if deadline is not None:
-                seconds = min(seconds, deadline - time.monotonic())
-            if seconds <= 0:
-                raise TimeoutError
-            if self._is_ready(for_reading=for_reading, seconds=seconds):
+            left = _LOOK_UP_SECONDS if deadline is None else deadline - time.monotonic()
+            if readiness.within(max(0.0, min(_LOOK_UP_SECONDS, left))):
                 return
-
-    def _is_ready(self, *, for_reading: bool, seconds: float) -> bool:
-        if not hasattr(select, "poll"):  # pragma: no cover
-            sides = ([self._socket], []) if for_reading else ([], [self._socket])
-            return any(map(bool, select.select(*sides, [], seconds)))
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN if for_reading else select.POLLOUT)
-        return bool(poll.poll(seconds * 1000))
+            if left <= 0:  # what was there already is taken all the same
+                raise TimeoutError
 
     def _check(self) -> None:
         if self._is_aborted:
             raise ConnectionAbortedError
+
+
+class _Readiness:
+    """Waits until a socket has bytes, or room for some. One thread at a time."""
+
+    def __init__(self, connected: socket.socket, *, for_reading: bool) -> None:
+        self._socket, self._for_reading = connected, for_reading
+        self._poll = None
+        if hasattr(select, "poll"):
+            self._poll = select.poll()
+            self._poll.register(connected, select.POLLIN if for_reading else select.POLLOUT)
+
+    def within(self, seconds: float) -> bool:
+        """Return whether it is so, after waiting for it."""
+        if self._poll is not None:
+            return bool(self._poll.poll(seconds * 1000))
+        sides = ([self._socket], []) if self._for_reading else ([], [self._socket])
+        return any(map(bool, select.select(*sides, [], seconds)))  # pragma: no cover
 
 
 class Sealed:
@@ -177,22 +199,12 @@ class Sealed:
 
     def read_into(self, buffer: memoryview, deadline: float | None = None) -> int:
         """See `Stream`."""
-        size, count = len(buffer), 0
-        while count < size:
-            try:
-                fresh = self._tls.read(size - count, buffer[count:])
-            except ssl.SSLWantReadError:
-                if count:
-                    return count
-                self._flush(deadline)  # it may have been asked for new keys
-                self._feed(deadline)
-                continue
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+        while True:
+            count, is_over = self._open(buffer)
+            if count or is_over:
                 return count
-            if not fresh:
-                return count
-            count += int(fresh)
-        return count
+            self._flush(deadline)  # it may have been asked for new keys
+            self._feed(deadline)
 
     def write(self, data: bytes, deadline: float | None = None) -> None:
         """See `Stream`."""
@@ -213,7 +225,26 @@ class Sealed:
 
     @property
     def _has_more(self) -> bool:
-        return bool(self._tls.pending() or self._incoming.pending)
+        return bool(self._incoming.pending or self._tls.pending())
+
+    def _open(self, buffer: memoryview) -> tuple[int, bool]:
+        """Decrypt what is there and fits; return how many bytes, and whether that was the end.
+
+        OpenSSL gives out a record at a time. Where there is nothing to make one of it is not asked,
+        since to say so takes an exception.
+        """
+        size, count = len(buffer), 0
+        try:
+            while count < size and (self._has_more or self._incoming.eof):
+                fresh = self._tls.read(size - count, buffer[count:])
+                if not fresh:
+                    return count, True
+                count += int(fresh)
+        except ssl.SSLWantReadError:
+            pass
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            return count, True
+        return count, False
 
     def _feed(self, deadline: float | None) -> None:
         count = self._below.read_into(self._sealed, deadline)

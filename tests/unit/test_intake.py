@@ -42,7 +42,7 @@ def taken(monkeypatch, *, end=PIECES * PIECE_SIZE, tell, has_waits=False):
     disk, body, whole = Disk(), Body(end), Span(0, PIECES * PIECE_SIZE)
     intake = Intake(body.receive, disk, whole)
     intake.until = 2 * PIECE_SIZE
-    intake.take(1.0, [whole], None if tell is None else lambda: tell(intake))
+    intake.take(1.0, [whole], lambda: tell(intake))
     assert disk.content[: intake.start] == CONTENT[: intake.start]
     assert sum(span.size for span in intake.landed) == intake.start
     return (intake, body.waits) if has_waits else intake
@@ -77,8 +77,3 @@ def test_a_whole_moment_without_a_byte_is_the_end(monkeypatch):
     intake, waits = taken(monkeypatch, end=PIECE_SIZE + 5, tell=lambda _: None, has_waits=True)
     assert (intake.start, intake.stop) == (PIECE_SIZE, PIECE_SIZE + 5)
     assert waits == [1.0] + [MOMENT] * (len(waits) - 1)
-
-
-def test_without_somebody_to_tell_the_first_moment_is_the_end(monkeypatch):
-    intake = taken(monkeypatch, tell=None)
-    assert 0 < intake.stop < PIECE_SIZE

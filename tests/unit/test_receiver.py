@@ -25,23 +25,23 @@ CONTENT = bytes(range(251)) * (SIZE // 251 + 1)
 
 
 class Line:
-    """A response whose bytes come at once, a mebibyte each time; the loop hears of each."""
+    """A response whose bytes come at once, `most` of them each time; the loop hears of each."""
 
     host, is_over, waited = "cdn", False, 0.0
 
     def __init__(self):
         self._loop = asyncio.get_running_loop()
         self._position = 0
-        self.calls, self.slow_from = 0, SIZE
+        self.calls, self.slow_from, self.most = 0, SIZE, MiB
         self.at: dict[int, object] = {}
 
     async def during(self, call, *args):
-        self.calls += 1
+        self.calls += call.__name__ == "take"
         return await asyncio.to_thread(call, *args)
 
     def receive(self, buffer, seconds, linger):
         asyncio.run_coroutine_threadsafe(self._heard(), self._loop).result()
-        count = min(len(buffer), max(0, self.slow_from - self._position))
+        count = min(len(buffer), max(0, self.slow_from - self._position), self.most)
         if not count:
             time.sleep(TRICKLE_SECONDS)
             count = min(len(buffer), TRICKLE)
@@ -74,7 +74,6 @@ class Scene:
         shared = SimpleNamespace(
             cores=cores or Cores(2), most=None, owed=lambda count=0: 0.0, own=nothing
         )
-        shared.offload = asyncio.to_thread
         self.shared = shared
         crew = SimpleNamespace(
             shared=shared, transfer=self.transfer, partial=self.disk, progress=FileProgress(),
@@ -158,3 +157,48 @@ async def test_who_is_nearer_to_the_front_has_the_processor_next():
     await task
     assert 4 * MiB <= stopped_at <= 6 * MiB
     assert scene.transfer.is_complete
+
+
+@pytest.fixture
+async def slow_scene(monkeypatch):
+    """A connection that is never fast enough to write by itself."""
+    monkeypatch.setattr(module, "LINGER_SECONDS", 1e-9)
+    scene = Scene()
+    scene.line.most = MiB // 16
+    return scene
+
+
+async def test_a_slow_connection_comes_back_with_each_piece_and_not_with_each_arrival(slow_scene):
+    await slow_scene.receiver.run()
+    assert slow_scene.disk.content == CONTENT[:SIZE]
+    assert slow_scene.transfer.is_complete
+    assert slow_scene.line.calls == SIZE // MiB
+
+
+async def test_what_is_cut_off_of_a_slow_one_does_not_come(slow_scene):
+    cut = 4 * MiB + slow_scene.line.most
+    slow_scene.line.at[cut] = lambda: setattr(slow_scene.lease, "stop", cut)
+    await slow_scene.receiver.run()
+    assert slow_scene.receiver._intake.stop <= cut + 2 * slow_scene.line.most
+    assert slow_scene.disk.content[:cut] == CONTENT[:cut]
+
+
+async def test_who_is_too_many_leaves_within_a_piece(slow_scene):
+    leaves = []
+    slow_scene.receiver._lane.must_leave = lambda _: bool(leaves)
+    at = 4 * MiB + slow_scene.line.most
+    slow_scene.line.at[at] = lambda: leaves.append(True)
+    await slow_scene.receiver.run()
+    stop = slow_scene.receiver._intake.stop
+    assert at <= stop <= at + 2 * slow_scene.line.most
+    assert slow_scene.disk.content[:stop] == CONTENT[:stop], "all that came was written"
+
+
+async def test_what_comes_slowly_is_not_held_until_the_piece_is_full(slow_scene, monkeypatch):
+    monkeypatch.setattr(module, "HOLD_SECONDS", 0.0)
+    written, at = [], 4 * MiB + MiB // 2
+    slow_scene.line.at[at] = lambda: written.append(bytes(slow_scene.disk.content[:at]))
+    await slow_scene.receiver.run()
+    held = at - 2 * slow_scene.line.most
+    assert written[0][:held] == CONTENT[:held]
+    assert slow_scene.transfer.is_complete
