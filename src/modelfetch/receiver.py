@@ -194,6 +194,7 @@ class Receiver:
     def _hear_of_some(self, until: float) -> None:
         """Note what a moment has brought, and let more come for the piece, or let it end."""
         self._arrived()
+        self._crew.look_for_slow(self._now())
         intake = self._intake
         is_shorter = self._stop < intake.until
         if is_shorter or self._now() >= until or self._is_too_many():
